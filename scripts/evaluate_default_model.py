@@ -1,0 +1,90 @@
+"""Measure the packaged model on what it never saw, and print the figures of its model card.
+
+    python scripts/evaluate_default_model.py --data DATA [--model FOLDER]
+
+DATA is the folder that it was trained from (see train_default_model.py, which holds the same books and poems out).
+Results go to benchmarks/results/default_model.json.
+"""
+
+import argparse
+import json
+import math
+import re
+from pathlib import Path
+
+from train_default_model import HELD_OUT_BOOKS, read_books, read_poems
+
+import aigc
+from aigc.text.generator import DEFAULT_MODEL
+
+RESULTS = Path(__file__).parent.parent / "benchmarks" / "results" / "default_model.json"
+
+
+def lines_of(body: str) -> list[str]:
+    return [line for line in re.split("[，。？！；]", body.strip()) if line]
+
+
+def is_regular(body: str) -> bool:
+    """Four or eight lines, all of five or all of seven characters, and nothing else."""
+    lines = lines_of(body)
+    lengths = {len(line) for line in lines}
+    chinese = all("\u4e00" <= character <= "\u9fff" for line in lines for character in line)
+    return len(lines) in (4, 8) and lengths in ({5}, {7}) and chinese and body.strip().endswith("。")
+
+
+def couplets(body: str) -> set[tuple[str, str]]:
+    lines = lines_of(body)
+    return set(zip(lines, lines[1:], strict=False))
+
+
+def novels(gen: aigc.Generator, data: Path, characters: int | None) -> dict[str, float]:
+    books = read_books(data)
+    figures = {}
+    nats = size = 0.0
+    for name in HELD_OUT_BOOKS:
+        score = gen.score(books[name][:characters])
+        figures[name] = round(score.bits_per_byte, 4)
+        nats, size = nats + score.nats, size + score.bytes
+        print(f"{name}: {score.bits_per_byte:.4f} bits per byte", flush=True)
+    return {**figures, "both": round(nats / size / math.log(2), 4)}
+
+
+def poems(gen: aigc.Generator, bodies: list[str]) -> float:
+    bits = sum(score.nats for score in gen.score(bodies)) / math.log(2)
+    return round(bits / sum(map(len, bodies)), 4)
+
+
+def verse(gen: aigc.Generator, data: Path, count: int) -> dict[str, float]:
+    seen, unseen = read_poems(data)
+    known_titles = {title for title, _ in seen}
+    titles = [title for title, _ in unseen if title not in known_titles][:count]
+    known = set().union(*(couplets(body) for _, body in seen))
+    out = gen.generate([f"《{title}》\n" for title in titles], max_new_tokens=120, seed=0)
+    regular = sum(c.finish_reason == "eos" and is_regular(c.text) for c in out)
+    copied = sum(bool(couplets(c.text) & known) for c in out)
+    for completion in out[:6]:
+        print(completion.prompt.strip(), completion.text.strip(), completion.finish_reason)
+    return {"poems": len(out), "regular": regular / len(out), "repeats_two_lines": copied / len(out)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--model", type=Path, default=DEFAULT_MODEL)
+    parser.add_argument("--characters", type=int, help="score only so much of each novel, for a quick look")
+    args = parser.parse_args()
+    gen = aigc.Generator.from_pretrained(args.model)
+    print(gen)
+    results: dict[str, object] = {"model": repr(gen)}
+    results["verse"] = verse(gen, args.data, 200)
+    print(results["verse"], flush=True)
+    results["bits_per_character_unseen_poems"] = poems(gen, [body for _, body in read_poems(args.data)[1]])
+    print(results["bits_per_character_unseen_poems"], "bits per character", flush=True)
+    results["bits_per_byte_unseen_novels"] = novels(gen, args.data, args.characters)
+    if args.model == DEFAULT_MODEL and args.characters is None:
+        RESULTS.parent.mkdir(parents=True, exist_ok=True)
+        RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

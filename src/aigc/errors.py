@@ -1,0 +1,66 @@
+"""Every error aigc raises, as one tree.
+
+    AigcError
+    ├── ParameterError     (also ValueError)         an argument has the wrong value
+    │   └── TypeParameterError (also TypeError)      an argument has the wrong type
+    ├── ModelError                                   a model cannot be used the way it was asked to be
+    │   ├── ModelNotFoundError (also FileNotFoundError)   no such folder, and no such cached hub id
+    │   ├── ModelFileError                           a model's file is damaged, unsafe or contradicts another
+    │   └── NonFiniteError (also ArithmeticError)    a model returned NaN or infinite logits
+    ├── ResourceError      (also MemoryError)        the machine has too little memory for the job
+    └── MissingExtraError  (also ImportError)        an optional dependency is not installed
+
+Each message names the argument or file, the value, and the cure. Catch `AigcError` to catch them all.
+
+    >>> from aigc.errors import AigcError, ParameterError
+    >>> issubclass(ParameterError, AigcError) and issubclass(ParameterError, ValueError)
+    True
+"""
+
+__all__ = [
+    "AigcError",
+    "MissingExtraError",
+    "ModelError",
+    "ModelFileError",
+    "ModelNotFoundError",
+    "NonFiniteError",
+    "ParameterError",
+    "ResourceError",
+    "TypeParameterError",
+]
+
+
+class AigcError(Exception):
+    """The root of every error that aigc raises on purpose."""
+
+
+class ParameterError(AigcError, ValueError):
+    """An argument has a value outside its documented range."""
+
+
+class TypeParameterError(ParameterError, TypeError):
+    """An argument has a type that the function does not take."""
+
+
+class ModelError(AigcError):
+    """A model cannot be used the way it was asked to be."""
+
+
+class ModelNotFoundError(ModelError, FileNotFoundError):
+    """A name is neither a folder nor a model in the local cache."""
+
+
+class ModelFileError(ModelError):
+    """A model's file is damaged, unsafe, or contradicts another file of the same folder."""
+
+
+class NonFiniteError(ModelError, ArithmeticError):
+    """A model returned logits from which no token can be drawn: NaN, +inf, or all -inf."""
+
+
+class ResourceError(AigcError, MemoryError):
+    """The machine has too little memory for what was asked."""
+
+
+class MissingExtraError(AigcError, ImportError):
+    """An optional dependency is not installed; the message names the extra that brings it."""

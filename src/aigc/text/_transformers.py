@@ -1,0 +1,326 @@
+"""The one file that imports transformers: its models, tokenizers and caches behind small types of our own."""
+
+import contextlib
+import inspect
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
+from transformers.utils import logging as transformers_logging
+
+from aigc._checks import fail_type
+from aigc.errors import ModelError, ModelFileError, ModelNotFoundError
+from aigc.text.slots import LayerSlots, Positions, causal_mask
+
+__all__ = ["Recommended", "TransformersNetwork", "Vocabulary", "load_model", "load_tokenizer"]
+
+# What a forward that does not fit a cache or a mask raises; used where we try one and have another.
+MISFIT = (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
+
+
+@dataclass(frozen=True, slots=True)
+class Recommended:
+    """What a model's `generation_config.json` says outright; None where it is silent."""
+
+    temperature: float | None
+    top_k: int | None
+    top_p: float | None
+    min_p: float | None
+
+
+class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]  # transformers ships no types for its caches
+    """One layer of a `_SlotCache`, as transformers' attention sees it."""
+
+    is_sliding = False
+
+    def __init__(self, cache: "_SlotCache", index: int) -> None:
+        super().__init__()
+        self._cache, self._index = cache, index
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        self.is_initialized = True
+
+    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        return self._cache.slots[self._index].put(key_states, value_states, self._cache.at)
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self._cache.at.window, 0
+
+    def get_seq_length(self) -> int:
+        return self._cache.at.window - self._cache.at.write.shape[1]
+
+    def get_max_length(self) -> int:
+        return -1
+
+
+class _SlotCache(Cache):  # type: ignore[misc]
+    """Slots behind transformers' public cache interface."""
+
+    def __init__(self, layers: int) -> None:
+        self.at = Positions(torch.zeros(1, 1, dtype=torch.int64), window=1, room=1)
+        self.slots = [LayerSlots() for _ in range(layers)]
+        super().__init__(layers=[_SlotLayer(self, index) for index in range(layers)])
+
+
+class TransformersNetwork:
+    """A `PreTrainedModel` as a `Network`. The model itself is never changed."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        if not isinstance(model, PreTrainedModel):
+            raise fail_type("model", "a transformers causal language model", model)
+        if getattr(model.config, "is_encoder_decoder", False) or not model.can_generate():
+            cure = "Load it with transformers.AutoModelForCausalLM."
+            raise fail_type("model", "a causal language model", type(model).__name__, cure)
+        self.model = model
+        self._accepts = set(inspect.signature(model.forward).parameters)
+        self._cache_name = "cache_params" if "cache_params" in self._accepts else "past_key_values"
+        self._config = model.config.get_text_config(decoder=True)
+        self._sliding = _sliding_windows(model)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model's first parameter lives."""
+        return next(self.model.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The model's floating type."""
+        dtype: torch.dtype = self.model.dtype
+        return dtype
+
+    @property
+    def vocabulary(self) -> int:
+        """How many logits the model returns."""
+        return int(self._config.vocab_size)
+
+    @property
+    def context(self) -> int | None:
+        """The longest sequence that the model's positions allow; None where they allow any."""
+        if "position_ids" not in self._accepts:
+            return None  # ALiBi and recurrent models have no table of positions
+        for name in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
+            value = getattr(self._config, name, None)
+            if isinstance(value, int) and value > 0:
+                return value
+        return None
+
+    @property
+    def why_no_slots(self) -> str | None:
+        """A sentence if slots cannot be tried at all, else None."""
+        if "position_ids" not in self._accepts:
+            return f"{type(self.model).__name__}.forward takes no position_ids"
+        if getattr(self._config, "alibi", False):
+            return f"{type(self.model).__name__} builds ALiBi from a two-dimensional mask"
+        if self._sliding is None:
+            return f"{type(self.model).__name__} keeps a past that is not keys and values alone"
+        return None
+
+    def slot_cache(self) -> _SlotCache:
+        """Makes an empty cache of slots."""
+        return _SlotCache(len(self._sliding or ()))
+
+    def plain_cache(self) -> Any:
+        """Makes an empty `DynamicCache` for the model's layers."""
+        return DynamicCache(config=self.model.config)
+
+    def run_slots(self, ids: Tensor, cache: _SlotCache) -> Tensor:
+        """Logits `(rows, vocabulary)` after the last of `ids` `(rows, queries)`, which are written at `cache.at`."""
+        output = self._forward(ids, cache, attention_mask=self._masks(cache.at), position_ids=cache.at.write)
+        logits: Tensor = output.logits[:, -1]
+        return logits
+
+    def run_plain(self, ids: Tensor, cache: Any, mask: Tensor | None) -> tuple[Tensor, Any]:
+        """Logits after the last of `ids`, and the cache; `mask` is 0 on left padding."""
+        arguments: dict[str, Any] = {}
+        if mask is not None:
+            arguments["attention_mask"] = mask
+            if "position_ids" in self._accepts:
+                positions = (mask.cumsum(-1) - 1).clamp(min=0)
+                arguments["position_ids"] = positions[:, -ids.shape[1] :]
+        output = self._forward(ids, cache, **arguments)
+        return output.logits[:, -1], getattr(output, self._cache_name, cache)
+
+    def select_plain(self, cache: Any, alive: Tensor) -> None:
+        """Keeps some rows of a `DynamicCache`."""
+        for layer in cache.layers:
+            layer.batch_select_indices(alive)
+
+    def logits(self, ids: Tensor) -> Tensor:
+        """Logits `(rows, length, vocabulary)` at every position of `ids`, without a cache."""
+        with _evaluating(self.model):
+            logits: Tensor = self.model(input_ids=ids, use_cache=False).logits
+        return logits
+
+    def _forward(self, ids: Tensor, cache: Any, **arguments: Any) -> Any:
+        if "logits_to_keep" in self._accepts:
+            arguments["logits_to_keep"] = 1
+        arguments[self._cache_name] = cache
+        with _evaluating(self.model):
+            return self.model(input_ids=ids, use_cache=True, **arguments)
+
+    def _masks(self, at: Positions) -> Tensor | dict[str, Tensor]:
+        """One mask, or one per kind of attention for models that mix kinds: they take a dictionary."""
+        kinds = dict(self._sliding or ())
+        masks = {kind: causal_mask(at, dtype=self.dtype, sliding=window) for kind, window in kinds.items()}
+        return masks if len(masks) > 1 else next(iter(masks.values()))
+
+
+class Vocabulary:
+    """A tokenizer, with the ids that begin and end a text."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
+        if not isinstance(tokenizer, PreTrainedTokenizerBase):
+            raise fail_type("tokenizer", "a transformers tokenizer", tokenizer)
+        self.tokenizer = tokenizer
+        recommended = model.generation_config
+        self.ends = _ids(
+            getattr(recommended, "eos_token_id", None), getattr(model.config, "eos_token_id", None), tokenizer.eos_token_id
+        )
+        self.begin: int | None = tokenizer.bos_token_id
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text, with the special tokens that the tokenizer puts around one."""
+        ids: list[int] = self.tokenizer(text, verbose=False)["input_ids"]
+        # A tokenizer made for training may close the text; a text that is to go on must stay open.
+        while len(ids) > 1 and ids[-1] in self.ends and not text.endswith(str(self.tokenizer.eos_token)):
+            ids = ids[:-1]
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ids, without special tokens."""
+        text: str = self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return text
+
+    def conversation(self, messages: Sequence[dict[str, str]]) -> tuple[str, list[int]]:
+        """The text and ids that the model's own chat template makes of messages; jinja2 runs it in a sandbox."""
+        if not self.tokenizer.chat_template:
+            raise ModelError(
+                "the tokenizer has no chat template, so this model cannot chat. "
+                "Use generate with a prompt, or load a model that was trained on conversations."
+            )
+        text: str = self.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        return text, ids
+
+    def recommended(self, model: PreTrainedModel) -> Recommended | None:
+        """What `generation_config.json` recommends for sampling; None if it does not ask to sample."""
+        says: dict[str, Any] = model.generation_config.to_diff_dict() if model.generation_config else {}
+        if not says.get("do_sample"):
+            return None
+        return Recommended(says.get("temperature"), says.get("top_k"), says.get("top_p"), says.get("min_p"))
+
+
+def load_model(name: str | Path, *, dtype: torch.dtype, revision: str | None) -> PreTrainedModel:
+    """Loads a causal language model on the CPU: safetensors only, no remote code, every tensor accounted for."""
+    with _quiet(), _as_our_errors(name):
+        model, info = AutoModelForCausalLM.from_pretrained(
+            name,
+            dtype=dtype,
+            revision=revision or "main",
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    for kind, meaning in (("missing_keys", "missing"), ("unexpected_keys", "left over"), ("mismatched_keys", "misshapen")):
+        if names := sorted(map(str, info.get(kind) or ())):
+            raise ModelFileError(
+                f"the weights of {str(name)!r} do not fit its config.json: {len(names)} tensors {meaning}, "
+                f"the first of them {names[0]}. Save the model again with save_pretrained."
+            )
+    return model.eval()
+
+
+def load_tokenizer(name: str | Path, *, revision: str | None) -> PreTrainedTokenizerBase:
+    """Loads the tokenizer of a model."""
+    with _quiet(), _as_our_errors(name):
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            name, revision=revision or "main", trust_remote_code=False
+        )
+    return tokenizer
+
+
+@contextlib.contextmanager
+def _as_our_errors(name: str | Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if Path(name).is_dir():
+            raise ModelFileError(f"{str(name)!r} cannot be loaded: {_first_line(error)}") from error
+        raise ModelNotFoundError(
+            f"model must be a folder or a model of the Hugging Face hub, got {str(name)!r}. It is no folder here, and "
+            "neither in the local cache nor to be had from the hub. Check the spelling and the network, or download it "
+            "beforehand with `hf download`."
+        ) from error
+    except (*MISFIT, ImportError) as error:
+        raise ModelFileError(f"{str(name)!r} cannot be loaded: {_first_line(error)}") from error
+    except Exception as error:
+        # safetensors and tokenizers raise bare classes of their own, made in Rust, that no name can be imported for.
+        if type(error).__module__.split(".")[0] in ("safetensors", "safetensors_rust", "builtins", "tokenizers"):
+            raise ModelFileError(f"{str(name)!r} cannot be loaded: {_first_line(error)}") from error
+        raise
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Holds transformers' progress bars and advice back while we load; our errors say what matters."""
+    bars, level = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def _evaluating(model: PreTrainedModel) -> Iterator[None]:
+    """Runs a model without dropout, and gives a model in training back as it was."""
+    if not model.training:
+        yield
+        return
+    training = [module for module in model.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def _sliding_windows(model: PreTrainedModel) -> list[tuple[str, int | None]] | None:
+    """The kind of each layer with its window, or None if a layer keeps more than keys and values."""
+    kinds = set(getattr(model.config.get_text_config(decoder=True), "layer_types", None) or ())
+    if kinds - {"full_attention", "sliding_attention"}:
+        return None
+    layers = DynamicCache(config=model.config).layers
+    windows: list[tuple[str, int | None]] = []
+    for layer in layers:
+        if type(layer) is DynamicLayer:
+            windows.append(("full_attention", None))
+        elif type(layer) is DynamicSlidingWindowLayer:
+            windows.append(("sliding_attention", layer.sliding_window))
+        else:
+            return None
+    return windows or None
+
+
+def _ids(*values: int | list[int] | None) -> frozenset[int]:
+    """The first of several settings that says something, as a set of ids."""
+    for value in values:
+        if value is not None:
+            return frozenset([value] if isinstance(value, int) else value)
+    return frozenset()
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0] if text else 'no message'}"

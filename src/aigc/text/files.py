@@ -1,0 +1,80 @@
+"""A model's folder, looked at before a weight is read: every reason not to load it, in one sentence each."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from aigc import checkpoint
+from aigc import device as devices
+from aigc._checks import fail_type
+from aigc.device import Placement
+from aigc.errors import ModelFileError, ModelNotFoundError
+
+__all__ = ["check_config", "inspect"]
+
+# Far beyond any model there is; what is larger is damage, or an attempt to take the machine down.
+_LIMITS = {
+    "vocab_size": 10_000_000,
+    "hidden_size": 1_000_000, "n_embd": 1_000_000, "d_model": 1_000_000,
+    "intermediate_size": 10_000_000, "ffn_dim": 10_000_000, "n_inner": 10_000_000,
+    "num_hidden_layers": 10_000, "n_layer": 10_000, "num_layers": 10_000,
+    "num_attention_heads": 100_000, "n_head": 100_000, "num_key_value_heads": 100_000, "head_dim": 100_000,
+    "max_position_embeddings": 1_000_000_000, "n_positions": 1_000_000_000,
+}  # fmt: skip
+
+
+def inspect(model: str | Path, *, placement: Placement) -> str | Path:
+    """Checks a model's folder, and returns what to load: the folder, or the name of a hub model.
+
+    Raises:
+        ModelNotFoundError: If it looks like a path and is no folder.
+        ModelFileError: If a file is damaged, missing, unsafe or absurd.
+        ResourceError: If the weights do not fit into memory.
+    """
+    if not isinstance(model, str | Path) or not str(model):
+        raise fail_type("model", "a folder or the name of a hub model", model)
+    folder = Path(model)
+    if not folder.is_dir():
+        if isinstance(model, Path) or folder.exists() or not _may_be_hub_id(model):
+            raise ModelNotFoundError(f"model must be a folder or the name of a hub model, got {str(model)!r}. No such folder.")
+        return model
+    checkpoint.verify(folder)
+    check_config(checkpoint.read_json(folder / "config.json"), source=str(folder / "config.json"))
+    checkpoint.refuse_pickle(folder)
+    if not any(folder.glob("*.safetensors")):
+        raise ModelFileError(f"{folder} has no weights: no file there ends in .safetensors. Download or save the model again.")
+    devices.check_fits(devices.weights_size(folder, dtype=placement.dtype), placement.device)
+    return folder
+
+
+def check_config(config: dict[str, Any], *, source: str) -> None:
+    """Refuses code that a model brings along, and sizes that no model has.
+
+    Raises:
+        ModelFileError: Naming the entry.
+    """
+    for name, value in _entries(config):
+        if name == "auto_map":
+            raise ModelFileError(
+                f"{source} asks for code of its own (auto_map), which aigc never runs. Use a model whose architecture is "
+                "part of transformers."
+            )
+        limit = _LIMITS.get(name)
+        if limit is None or value is None or isinstance(value, list):
+            continue
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= limit:
+            raise ModelFileError(f"{source}: {name} must be an integer in [1, {limit}], got {value!r}. The file is damaged.")
+
+
+def _entries(config: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in config.items():
+        yield name, value
+        if isinstance(value, dict) and name.endswith("_config"):
+            yield from _entries(value)
+
+
+def _may_be_hub_id(name: str) -> bool:
+    """Whether a name has the form of a hub id: `name` or `owner/name`, in the letters that the hub allows."""
+    parts = name.split("/")
+    allowed = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
+    return len(parts) <= 2 and all(part and set(part) <= allowed and part.strip("-.") == part for part in parts)

@@ -1,0 +1,163 @@
+"""Three ways to run a batch of unequal rows through a causal model, best first.
+
+    SlotForward     every row starts at slot 0 and writes at its own position; prompts are read one at a time, once each
+    PaddedForward   the usual left padding, for models that take no mask or position of ours (ALiBi, say)
+    AloneForward    each row by itself, for models whose past cannot be padded (recurrent ones)
+
+None of them imports transformers: a `Network` runs the model, and makes its caches.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from aigc.text.loop import Forward
+from aigc.text.slots import LayerSlots, Positions, round_up
+
+__all__ = ["AloneForward", "Network", "PaddedForward", "SlotCache", "SlotForward"]
+
+CHUNK = 512  # prompt tokens read at once: bounds the mask of a long prompt
+
+
+class SlotCache(Protocol):
+    """A cache of slots: one `LayerSlots` per layer, and where the next forward writes."""
+
+    at: Positions
+    slots: list[LayerSlots]
+
+
+class Network(Protocol):
+    """A causal language model, one forward at a time."""
+
+    device: torch.device
+
+    def slot_cache(self) -> SlotCache:
+        """Makes an empty cache of slots."""
+        ...
+
+    def plain_cache(self) -> Any:
+        """Makes an empty cache of the model's own kind; None lets the model make it."""
+        ...
+
+    def run_slots(self, ids: Tensor, cache: SlotCache) -> Tensor:
+        """Logits after the last of `ids` `(rows, queries)`, written at `cache.at`."""
+        ...
+
+    def run_plain(self, ids: Tensor, cache: Any, mask: Tensor | None) -> tuple[Tensor, Any]:
+        """Logits after the last of `ids`, and the cache; `mask` `(rows, past + queries)` is 0 on padding."""
+        ...
+
+    def select_plain(self, cache: Any, alive: Tensor) -> None:
+        """Keeps some rows of a cache of the model's own kind."""
+        ...
+
+
+class SlotForward:
+    """Rows from slot 0: see `aigc.text.slots`."""
+
+    def __init__(self, network: Network, prompts: Sequence[Sequence[int]]) -> None:
+        self._network = network
+        self._prompts = [tuple(prompt) for prompt in prompts]
+        self._lengths = [len(prompt) for prompt in prompts]
+        self._cache = network.slot_cache()
+
+    def prefill(self) -> Tensor:
+        """Reads each distinct prompt once, by itself, so that its bits owe nothing to the batch."""
+        source = {prompt: i for i, prompt in enumerate(dict.fromkeys(self._prompts))}
+        read = [self._read(prompt) for prompt in source]
+        rows = [source[prompt] for prompt in self._prompts]
+        caches = [cache for cache, _ in read]
+        self._cache.slots[:] = [
+            LayerSlots.gather([cache.slots[layer] for cache in caches], rows) for layer in range(len(caches[0].slots))
+        ]
+        return torch.cat([read[row][1] for row in rows])
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """Reads one token per row, each at its own position."""
+        write = torch.tensor(self._lengths, device=tokens.device)[:, None]
+        self._lengths = [length + 1 for length in self._lengths]
+        window = round_up(max(self._lengths))
+        self._cache.at = Positions(write, window=window, room=window)
+        return self._network.run_slots(tokens[:, None], self._cache)
+
+    def select(self, alive: Tensor) -> None:
+        """Forgets all rows but some."""
+        self._lengths = [self._lengths[row] for row in alive.tolist()]
+        for layer in self._cache.slots:
+            layer.select(alive)
+
+    def _read(self, prompt: tuple[int, ...]) -> tuple[SlotCache, Tensor]:
+        cache, logits = self._network.slot_cache(), torch.empty(0)
+        ids = torch.tensor([prompt], device=self._network.device)
+        for start in range(0, len(prompt), CHUNK):
+            part = ids[:, start : start + CHUNK]
+            end = start + part.shape[1]
+            write = torch.arange(start, end, device=ids.device)[None]
+            cache.at = Positions(write, window=end, room=len(prompt))
+            logits = self._network.run_slots(part, cache)
+        return cache, logits
+
+
+class PaddedForward:
+    """Rows that end at the same place, padded on the left, with a mask over the padding."""
+
+    def __init__(self, network: Network, prompts: Sequence[Sequence[int]]) -> None:
+        self._network = network
+        self._cache = network.plain_cache()
+        width = max(map(len, prompts))
+        padding = [width - len(prompt) for prompt in prompts]
+        # The mask hides the padding, so any id will do; 0 is in every vocabulary.
+        ids = [[0] * pad + list(prompt) for pad, prompt in zip(padding, prompts, strict=True)]
+        self._ids = torch.tensor(ids, device=network.device)
+        self._mask = (torch.arange(width) >= torch.tensor(padding)[:, None]).long().to(network.device)
+
+    def prefill(self) -> Tensor:
+        """Reads all prompts in one forward."""
+        return self._run(self._ids)
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """Reads one token per row."""
+        self._mask = torch.nn.functional.pad(self._mask, (0, 1), value=1)
+        return self._run(tokens[:, None])
+
+    def select(self, alive: Tensor) -> None:
+        """Forgets all rows but some."""
+        self._mask = self._mask[alive]
+        self._network.select_plain(self._cache, alive)
+
+    def _run(self, ids: Tensor) -> Tensor:
+        logits, self._cache = self._network.run_plain(ids, self._cache, self._mask)
+        return logits
+
+
+class AloneForward:
+    """One forward per row and step: slow, and right for every model."""
+
+    def __init__(self, network: Network, prompts: Sequence[Sequence[int]]) -> None:
+        self._network = network
+        self._prompts = prompts
+        self._caches: list[Any] = [network.plain_cache() for _ in prompts]
+
+    def prefill(self) -> Tensor:
+        """Reads the prompts one after the other."""
+        return self._run([torch.tensor([prompt], device=self._network.device) for prompt in self._prompts])
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """Reads one token per row, one row after the other."""
+        return self._run(list(tokens[:, None, None].unbind()))
+
+    def select(self, alive: Tensor) -> None:
+        """Forgets all rows but some."""
+        self._caches = [self._caches[row] for row in alive.tolist()]
+
+    def _run(self, rows: list[Tensor]) -> Tensor:
+        logits = []
+        for row, ids in enumerate(rows):
+            row_logits, self._caches[row] = self._network.run_plain(ids, self._caches[row], None)
+            logits.append(row_logits)
+        return torch.cat(logits)
+
+
+Way = Callable[[Network, Sequence[Sequence[int]]], Forward]

@@ -1,0 +1,98 @@
+"""Which way a model's batches run here, found by trying, and said in a sentence."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from aigc.text._transformers import MISFIT, TransformersNetwork
+from aigc.text.forwards import AloneForward, PaddedForward, SlotForward, Way
+
+__all__ = ["Plan", "choose"]
+
+_LENGTHS = (6, 3, 5)  # of the prompts tried: unequal, so that padding and positions matter
+_STEPS = 2
+_TOLERANCE = {torch.float64: 1e-3, torch.float32: 1e-3}  # of the logits' spread; half precision below
+_TOLERANCE_HALF = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How batches run.
+
+    Attributes:
+        forward: `"slots"`, `"padded"` or `"alone"`: see `aigc.text.forwards`.
+        reason: A sentence that says why, and what it means for reproducibility.
+    """
+
+    forward: str
+    reason: str
+    way: Way
+
+    def __str__(self) -> str:
+        return f"{self.forward}: {self.reason}"
+
+
+def choose(network: TransformersNetwork) -> Plan:
+    """Tries the ways on a few short prompts, best first, against a forward without padding or cache."""
+    problem = network.why_no_slots
+    if problem is None:
+        problem, bits = _try(network, SlotForward)
+        if problem is None:
+            return Plan("slots", f"every row starts at slot 0; {bits}", SlotForward)
+    misfit, bits = _try(network, PaddedForward)
+    if misfit is None:
+        return Plan("padded", f"{problem}; rows are padded on the left, and {bits}", PaddedForward)
+    return Plan("alone", f"{problem}, and its past cannot be padded; each row runs by itself, with the same bits", AloneForward)
+
+
+def _try(network: TransformersNetwork, way: Way) -> tuple[str | None, str]:
+    """What is wrong with a way, or None; and a clause that says whether a row's bits depend on its batch."""
+    texts = _texts(network)
+    name = type(network.model).__name__
+    try:
+        batch = _logits(network, way, texts, _LENGTHS)
+    except MISFIT as error:
+        return f"{name} does not take a cache of slots ({type(error).__name__})", ""
+    off = max(_distance(torch.stack([step[row] for step in batch]), _plain(network, texts, row)) for row in (0, 1))
+    if off > _TOLERANCE.get(network.dtype, _TOLERANCE_HALF):
+        return f"with a cache of slots the logits of {name} are off by {off:.2g} of their spread", ""
+    alone = _logits(network, way, texts[1:2], _LENGTHS[1:2])
+    same = all(torch.equal(step[1], by_itself[0]) for step, by_itself in zip(batch, alone, strict=True))
+    verdict = "had the same bits" if same else "were rounded differently"
+    dtype = str(network.dtype).removeprefix("torch.")
+    return None, f"in {dtype} on {network.device.type} its logits {verdict} alone and among {len(_LENGTHS)} rows"
+
+
+def _texts(network: TransformersNetwork) -> list[list[int]]:
+    total = max(_LENGTHS) + _STEPS
+    return [[(7 * i + 11 * row + 3) % network.vocabulary for i in range(total)] for row in range(len(_LENGTHS))]
+
+
+@torch.inference_mode()
+def _logits(
+    network: TransformersNetwork, way: Way, texts: list[list[int]], lengths: tuple[int, ...]
+) -> list[Tensor]:
+    """Logits after the prompts and after each of a few more tokens, `(rows, vocabulary)` each."""
+    forward = way(network, [text[:length] for text, length in zip(texts, lengths, strict=True)])
+    seen = [forward.prefill()]
+    for step in range(_STEPS):
+        tokens = [text[length + step] for text, length in zip(texts, lengths, strict=True)]
+        seen.append(forward.step(torch.tensor(tokens, device=network.device)))
+    forward.select(torch.tensor([0], device=network.device))
+    return seen
+
+
+@torch.inference_mode()
+def _plain(network: TransformersNetwork, texts: list[list[int]], row: int) -> Tensor:
+    logits = network.logits(torch.tensor([texts[row]], device=network.device))[0]
+    return logits[_LENGTHS[row] - 1 : _LENGTHS[row] + _STEPS]
+
+
+def _distance(ours: Tensor, theirs: Tensor) -> float:
+    """Root mean square difference, in units of the true logits' spread over the vocabulary."""
+    difference = (ours.double() - theirs.double()).square().mean().sqrt()
+    result = float(difference / theirs.double().std().clamp(min=1e-12))
+    # A model that says NaN says it both ways; that is for the sampler's status to tell, not for the plan.
+    return 0.0 if math.isnan(result) else result

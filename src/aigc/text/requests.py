@@ -1,0 +1,151 @@
+"""The arguments of a call, checked before any work, and turned into rows."""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from aigc import random
+from aigc._checks import fail, fail_type, integer
+from aigc.sampling import Filter, Greedy, MinP, PerRow, Sampler, Temperature, TopK, TopP, as_sampler, chain
+from aigc.text._transformers import Recommended
+from aigc.text.rows import Request
+
+__all__ = ["Chosen", "Message", "Seeds", "Stops", "Writers", "build", "conversations", "default_sampler", "stops"]
+
+Message = Mapping[str, str]
+Seeds = int | Sequence[int] | Tensor | None
+Stops = str | Sequence[str] | None
+Writer = Filter | Sampler[Any]
+Writers = Writer | Sequence[Writer]
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The sampler of each row of a call: one for all, or one each."""
+
+    samplers: tuple[Sampler[Any], ...]
+
+    def of(self, rows: Sequence[int]) -> Sampler[Any]:
+        """The sampler of a batch that holds some rows of the call."""
+        if len(self.samplers) == 1:
+            return self.samplers[0]
+        return PerRow(tuple(self.samplers[row] for row in rows))
+
+
+def strings(name: str, values: object) -> list[str]:
+    """Checks a sequence of at least one string."""
+    if not isinstance(values, Sequence) or isinstance(values, str | bytes):
+        raise fail_type(name, "a string or a sequence of strings", values)
+    for i, value in enumerate(values):
+        if not isinstance(value, str):
+            raise fail_type(f"{name}[{i}]", "a string", value)
+    if not values:
+        raise fail(name, "a string or at least one string", values)
+    return list(values)
+
+
+def stops(stop: Stops) -> tuple[str, ...]:
+    """Checks stop strings."""
+    if stop is None:
+        return ()
+    values = strings("stop", [stop] if isinstance(stop, str) else stop)
+    for value in values:
+        if not value:
+            raise fail("stop", "made of non-empty strings", values, "Leave it out to stop at the end of text only.")
+    return tuple(dict.fromkeys(values))
+
+
+def build(
+    prompts: Sequence[tuple[str, list[int]]], *, n: int, max_new_tokens: int, seed: Seeds, context: int | None
+) -> list[Request]:
+    """Turns encoded prompts into rows, prompt by prompt, each with its seed and its limit."""
+    n = integer("n", n, low=1)
+    max_new_tokens = integer("max_new_tokens", max_new_tokens, low=1)
+    seeds = _seeds(seed, len(prompts) * n)
+    for i, (text, ids) in enumerate(prompts):
+        _check_prompt(f"prompts[{i}]", text, ids, context)
+    return [
+        Request(
+            index=row,
+            prompt=text,
+            ids=tuple(ids),
+            seed=seeds[row],
+            limit=max_new_tokens if context is None else min(max_new_tokens, context - len(ids)),
+        )
+        for row, (text, ids) in enumerate(prompt for prompt in prompts for _ in range(n))
+    ]
+
+
+def writers(sampler: Writers | None, rows: int, *, n: int, default: Sampler[Any]) -> Chosen:
+    """Checks the sampler of a call; rows of the same prompt need one that draws."""
+    if sampler is None:
+        return Chosen((default,))
+    each = list(sampler) if isinstance(sampler, Sequence) else [sampler]
+    if len(each) not in (1, rows) or (isinstance(sampler, Sequence) and len(each) != rows):
+        raise fail("sampler", f"one for all, or one for each of the {rows} rows", f"{len(each)} samplers")
+    if n > 1 and any(isinstance(one, Greedy) for one in each):
+        raise fail("n", "1 with sampler=Greedy(), which would write the same text each time", n, "Use a sampler that draws.")
+    return Chosen(tuple(as_sampler(one) for one in each))
+
+
+def default_sampler(recommended: Recommended | None) -> Sampler[Any]:
+    """What a model recommends, else the default of aigc; never a truncation that nobody asked for."""
+    if recommended is None:
+        return as_sampler(chain(Temperature(0.8), TopP(0.95)))
+    filters: list[Filter] = []
+    if recommended.temperature is not None:
+        filters.append(Temperature(recommended.temperature))
+    if recommended.top_k:
+        filters.append(TopK(recommended.top_k))
+    if recommended.top_p is not None and recommended.top_p < 1:
+        filters.append(TopP(recommended.top_p))
+    if recommended.min_p:
+        filters.append(MinP(recommended.min_p))
+    return as_sampler(chain(*filters))
+
+
+def conversations(messages: Any) -> tuple[bool, list[list[dict[str, str]]]]:
+    """Checks one conversation or several, and says whether it was one."""
+    if not isinstance(messages, Sequence) or isinstance(messages, str) or not messages:
+        raise fail_type("messages", 'a list of {"role": ..., "content": ...}, or a list of such lists', messages)
+    one = isinstance(messages[0], Mapping)
+    several = [messages] if one else list(messages)
+    for conversation in several:
+        if not isinstance(conversation, Sequence) or isinstance(conversation, str) or not conversation:
+            raise fail_type("messages", "made of non-empty conversations", conversation)
+        for message in conversation:
+            if not isinstance(message, Mapping) or not {"role", "content"} <= message.keys():
+                raise fail_type("messages", 'made of {"role": ..., "content": ...}', message)
+    return one, [[dict(message) for message in conversation] for conversation in several]
+
+
+def _seeds(seed: Seeds, rows: int) -> list[int]:
+    if seed is None:
+        seed = secrets.randbits(62)
+    if isinstance(seed, Tensor):
+        if seed.dtype not in (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8) or seed.ndim > 1:
+            raise fail_type("seed", "an int, one int per row, or an integer tensor of one dimension", seed)
+        seed = seed.tolist()
+    if isinstance(seed, Sequence) and not isinstance(seed, str | bytes):
+        values = [random.check_seed(f"seed[{i}]", value) for i, value in enumerate(seed)]
+        if len(values) != rows:
+            raise fail("seed", f"one int, or {rows} ints, one for each row", f"{len(values)} ints")
+        return values
+    base = random.check_seed("seed", seed)
+    return [random.stream(base, row) for row in range(rows)]
+
+
+def _check_prompt(name: str, text: str, ids: list[int], context: int | None) -> None:
+    if not ids:
+        raise fail(name, "at least one token", text, "This model has no token that begins a text: give it a word to go on.")
+    if context is not None and len(ids) >= context:
+        raise fail(
+            name,
+            f"shorter than the model's context of {context} tokens",
+            f"{len(ids)} tokens",
+            "Shorten it, or keep its end only.",
+        )

@@ -1,0 +1,167 @@
+"""What generation returns: plain values that print short and show themselves in a notebook."""
+
+import html
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, overload
+
+from aigc.kernels import Status
+
+__all__ = ["Chunk", "Completion", "Completions", "FinishReason", "Score"]
+
+FinishReason = Literal["eos", "stop", "length", "error"]
+
+_REASONS = {
+    "eos": "the model ended the text",
+    "stop": "a stop string appeared",
+    "length": "the length limit was reached",
+    "error": "the model's logits gave no token to draw",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One token of one row, as it is written.
+
+    Attributes:
+        index: The row, in the order of the completions that `generate` would return.
+        text: The whole characters that this token completed; may be empty. A row's chunks join to its text.
+        token: The token's id; None in a last chunk that only brings text that was held back, or an error.
+        logprob: The token's log-probability in nats, under the distribution that it was drawn from.
+        finish_reason: None until the row's last chunk.
+    """
+
+    index: int
+    text: str
+    token: int | None
+    logprob: float | None
+    finish_reason: FinishReason | None = None
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Completion:
+    """A text that a model wrote, and what is needed to write it again.
+
+    Attributes:
+        text: What follows the prompt: whole characters, without the stop string.
+        tokens: The ids drawn, in order, with the end-of-text token where the model drew one.
+        logprobs: One log-probability per token, in nats, under the distribution it was drawn from, after temperature
+            and filters; None unless asked for.
+        finish_reason: `"eos"`, `"stop"` or `"length"`; `"error"` if the model returned logits that no token can be
+            drawn from, which `status` tells.
+        seed: What repeats this text: `generate(completion.prompt, seed=[completion.seed], ...)`.
+        prompt: The prompt as it was given.
+        status: The kernel's verdict on the last logits: `Status.OK` unless the row ended in error.
+        pieces: The text of each token; empty strings where a character took several.
+    """
+
+    text: str
+    tokens: tuple[int, ...]
+    logprobs: tuple[float, ...] | None
+    finish_reason: FinishReason
+    seed: int
+    prompt: str
+    status: Status = Status.OK
+    pieces: tuple[str, ...] = field(default=())
+
+    def __repr__(self) -> str:
+        return f"Completion({_short(self.text)!r}, {len(self.tokens)} tokens, {self.finish_reason!r}, seed={self.seed})"
+
+    def _repr_html_(self) -> str:
+        """Shows the text in a notebook, each token shaded by its probability where that was asked for."""
+        chances: Sequence[float | None] = [None] * len(self.pieces)
+        if self.logprobs is not None:
+            chances = [math.exp(value) for value in self.logprobs]
+        body = "".join(_shaded(piece, chance) for piece, chance in zip(self.pieces, chances, strict=True) if piece)
+        body += html.escape(self.text[sum(map(len, self.pieces)) :])
+        note = f"{len(self.tokens)} tokens, {_REASONS[self.finish_reason]}; seed {self.seed}"
+        return (
+            f'<div style="white-space:pre-wrap;font-family:serif;line-height:1.6"><span style="opacity:.55">'
+            f'{html.escape(self.prompt)}</span>{body}<div style="opacity:.55;font-size:80%">{note}</div></div>'
+        )
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Completions(Sequence[Completion]):
+    """The completions of one call, prompt by prompt: a sequence with the texts at hand."""
+
+    items: tuple[Completion, ...]
+
+    @property
+    def texts(self) -> list[str]:
+        """The texts alone."""
+        return [completion.text for completion in self.items]
+
+    @overload
+    def __getitem__(self, index: int) -> Completion: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Completions": ...
+    def __getitem__(self, index: int | slice) -> "Completion | Completions":
+        if isinstance(index, slice):
+            return Completions(self.items[index])
+        return self.items[index]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[Completion]:
+        return iter(self.items)
+
+    def __repr__(self) -> str:
+        lines = [f"  {completion!r}" for completion in self.items[:8]]
+        if len(self) > 8:
+            lines.append(f"  ... {len(self) - 8} more")
+        return "\n".join([f"{len(self)} completions", *lines])
+
+    def _repr_html_(self) -> str:
+        return '<hr style="opacity:.3">'.join(completion._repr_html_() for completion in self.items)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Score:
+    r"""How well a model predicts a text.
+
+    Attributes:
+        tokens: The ids that were predicted, in order. A model whose texts have no begin token predicts all but the first.
+        logprobs: $\log p(x_i \mid x_{<i})$ in nats, one per token.
+        bytes: The length in UTF-8 of the text that the tokens stand for.
+    """
+
+    tokens: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    bytes: int
+
+    @property
+    def nats(self) -> float:
+        """Minus the log-probability of the text, in nats."""
+        return -math.fsum(self.logprobs)
+
+    @property
+    def perplexity(self) -> float:
+        r"""$\exp(\text{nats} / \text{tokens})$; 1 for an empty text. Not comparable between tokenizers."""
+        return math.exp(self.nats / len(self.tokens)) if self.tokens else 1.0
+
+    @property
+    def bits_per_byte(self) -> float:
+        r"""$\text{nats} / (\ln 2 \cdot \text{bytes})$, comparable between tokenizers; 0 for an empty text."""
+        return self.nats / math.log(2) / self.bytes if self.bytes else 0.0
+
+    def __repr__(self) -> str:
+        return (
+            f"Score({len(self.tokens)} tokens, perplexity={self.perplexity:.2f}, bits_per_byte={self.bits_per_byte:.3f})"
+        )
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _shaded(piece: str, chance: float | None) -> str:
+    if chance is None:
+        return html.escape(piece)
+    # Certain tokens stay clear, surprising ones turn amber; the number is in the tooltip.
+    return (
+        f'<span title="{chance:.1%}" style="background:rgba(255,150,0,{0.6 * (1 - chance):.2f})">'
+        f"{html.escape(piece)}</span>"
+    )

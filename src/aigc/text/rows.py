@@ -1,0 +1,87 @@
+"""A row: one text that is being written, with everything that belongs to it alone."""
+
+from dataclasses import dataclass, field
+
+from aigc.kernels import Status
+from aigc.text.decoding import TextDecoder
+from aigc.text.results import Chunk, Completion, FinishReason
+from aigc.text.stopping import StopStrings
+
+__all__ = ["Request", "Row"]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a row starts from: nothing in it depends on the rows beside it.
+
+    Attributes:
+        index: The row's place in the call.
+        prompt: The prompt as given.
+        ids: The prompt's token ids, at least one.
+        seed: The row's own seed.
+        limit: How many tokens it may write, at least one.
+    """
+
+    index: int
+    prompt: str
+    ids: tuple[int, ...]
+    seed: int
+    limit: int
+
+
+@dataclass(slots=True)
+class Row:
+    """The text of a request so far."""
+
+    request: Request
+    decoder: TextDecoder
+    stops: StopStrings
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    pieces: list[str] = field(default_factory=list)
+    finish_reason: FinishReason | None = None
+    status: Status = Status.OK
+
+    def push(self, token: int, logprob: float, *, end: bool) -> Chunk:
+        """Takes a token that was drawn; `end` says that it is an end-of-text token."""
+        text = "" if end else self.stops.push(self.decoder.push(token))
+        self.tokens.append(token)
+        self.logprobs.append(logprob)
+        if self.stops.hit:
+            self.finish_reason = "stop"
+        elif end:
+            self.finish_reason = "eos"
+        elif len(self.tokens) >= self.request.limit:
+            self.finish_reason = "length"
+        if self.finish_reason in ("eos", "length"):
+            text += self._flush()
+        self.pieces.append(text)
+        return Chunk(self.request.index, text, token, logprob, self.finish_reason)
+
+    def fail(self, status: Status) -> Chunk:
+        """Ends the row: its logits gave no token. What it wrote so far is kept."""
+        self.status, self.finish_reason = status, "error"
+        text = self._flush()
+        if self.pieces:
+            self.pieces[-1] += text
+        return Chunk(self.request.index, text, None, None, "error")
+
+    def completion(self, *, logprobs: bool) -> Completion:
+        """The finished text as a value."""
+        assert self.finish_reason is not None
+        return Completion(
+            text="".join(self.pieces),
+            tokens=tuple(self.tokens),
+            logprobs=tuple(self.logprobs) if logprobs else None,
+            finish_reason=self.finish_reason,
+            seed=self.request.seed,
+            prompt=self.request.prompt,
+            status=self.status,
+            pieces=tuple(self.pieces),
+        )
+
+    def _flush(self) -> str:
+        text = self.stops.push(self.decoder.finish())
+        if self.stops.hit:
+            self.finish_reason = "stop"
+        return text + self.stops.finish()

@@ -1,0 +1,53 @@
+"""Tiny random models of many architectures, and a tokenizer of bytes, for the tests of the text layer."""
+
+import torch
+import transformers as hf
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+VOCABULARY = 258  # 256 bytes, begin, end
+SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+COMMON = {"vocab_size": VOCABULARY, "bos_token_id": 256, "eos_token_id": 257, "pad_token_id": 257}
+ROPE = {**COMMON, **SIZES, "max_position_embeddings": 128, "tie_word_embeddings": False}
+
+CONFIGS: dict[str, hf.PreTrainedConfig] = {
+    "gpt2": hf.GPT2Config(**COMMON, n_embd=32, n_layer=2, n_head=4, n_positions=128),
+    "llama": hf.LlamaConfig(**ROPE, num_key_value_heads=2),
+    "qwen3": hf.Qwen3Config(**ROPE, num_key_value_heads=2, head_dim=8),
+    "mistral": hf.MistralConfig(**ROPE, num_key_value_heads=2, sliding_window=8),
+    "gemma": hf.GemmaConfig(**ROPE, num_key_value_heads=1, head_dim=8),
+    "gemma2": hf.Gemma2Config(**ROPE, num_key_value_heads=1, head_dim=8, sliding_window=8),
+    "gemma3": hf.Gemma3TextConfig(**ROPE, num_key_value_heads=1, head_dim=8, sliding_window=8),
+    "gpt_neox": hf.GPTNeoXConfig(**ROPE),
+    "opt": hf.OPTConfig(
+        **COMMON, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, ffn_dim=64, word_embed_proj_dim=32,
+        max_position_embeddings=128,
+    ),
+    "phi": hf.PhiConfig(**ROPE),
+    "bloom": hf.BloomConfig(**COMMON, hidden_size=32, n_layer=2, n_head=4),
+    "mamba": hf.MambaConfig(**COMMON, hidden_size=32, num_hidden_layers=2, state_size=8),
+}  # fmt: skip
+
+
+def model(name: str, *, dtype: torch.dtype = torch.float32, seed: int = 0) -> hf.PreTrainedModel:
+    """A random model, whose logits are spread enough for greedy texts to differ."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        made = hf.AutoModelForCausalLM.from_config(CONFIGS[name]).eval()
+        with torch.no_grad():
+            for parameter in made.parameters():
+                if parameter.ndim >= 2:
+                    parameter.mul_(4.0)
+    return made.to(dtype)
+
+
+def tokenizer(*, begin: bool = False) -> hf.PreTrainedTokenizerFast:
+    """Bytes as tokens: id b is byte b in the order of the byte alphabet; 256 begins and 257 ends a text."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    inner = Tokenizer(models.BPE(vocab={letter: i for i, letter in enumerate(alphabet)}, merges=[]))
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    inner.decoder = decoders.ByteLevel()
+    special = {"bos_token": "<s>"} if begin else {}
+    wrapped = hf.PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="</s>", **special)
+    if not begin:
+        wrapped.add_tokens(["<s>"])
+    return wrapped
