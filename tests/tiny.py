@@ -1,5 +1,7 @@
 """Tiny random models of many architectures, and a tokenizer of bytes, for the tests of the text layer."""
 
+import copy
+
 import torch
 import transformers as hf
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -32,11 +34,11 @@ def model(name: str, *, dtype: torch.dtype = torch.float32, seed: int = 0) -> hf
     """A random model, whose logits are spread enough for greedy texts to differ."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        made = hf.AutoModelForCausalLM.from_config(CONFIGS[name]).eval()
+        made = hf.AutoModelForCausalLM.from_config(copy.deepcopy(CONFIGS[name])).eval()
         with torch.no_grad():
             for parameter in made.parameters():
                 if parameter.ndim >= 2:
-                    parameter.mul_(4.0)
+                    parameter.mul_(16.0)
     return made.to(dtype)
 
 

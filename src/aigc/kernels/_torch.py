@@ -187,13 +187,16 @@ def _list(logits: Tensor, parameters: Parameters, total: Tensor, width: int) -> 
     values, ids = logits.topk(min(width, vocabulary))
     z = _tempered(values, parameters)
     keep = values > -math.inf
-    whole = total
+    complete = torch.full_like(total, values.shape[-1] == vocabulary, dtype=torch.bool)
+    fits = complete
     if parameters.top_k is not None:
         k = parameters.top_k[:, None]
         last = values.gather(-1, k.clamp(max=values.shape[-1]) - 1)
         keep = keep & ((values >= last) | (k >= vocabulary))
+        fits = complete | (values[:, -1] < last[:, 0]) | (parameters.top_k >= vocabulary)
     mass = z.exp() * keep
     running = mass.cumsum(-1)
+    whole = total
     if parameters.top_k is not None:
         whole = total.where(parameters.top_k >= vocabulary, running[:, -1])
     if parameters.top_p is not None:
@@ -202,7 +205,9 @@ def _list(logits: Tensor, parameters: Parameters, total: Tensor, width: int) -> 
     if parameters.min_p is not None:
         keep = keep & (z >= parameters.min_p.log()[:, None])
     tau = values.where(keep, math.inf).amin(-1)
-    certain = (values[:, -1] < tau) | (values.shape[-1] == vocabulary)
+    certain = complete | (values[:, -1] < tau)
+    if parameters.top_k is not None:
+        certain = certain & fits  # else top-p has renormalised over a part of the survivors of top-k
     return _Listed(ids, z, tau, values >= tau[:, None], certain)
 
 

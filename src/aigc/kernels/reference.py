@@ -34,7 +34,7 @@ def threshold(logits: Tensor, parameters: Parameters) -> Tensor:
     """Returns the smallest logit that the filters keep, `(rows,)`, in the dtype of `logits` `(rows, vocab)`."""
     ordered = logits.sort(-1, descending=True).values
     z = tempered(ordered, parameters)
-    keep = torch.ones_like(z, dtype=torch.bool)
+    keep = ordered > -math.inf
     if parameters.top_k is not None:
         last = parameters.top_k.clamp(max=logits.shape[-1]) - 1
         keep &= ordered >= ordered.gather(-1, last[:, None])

@@ -1,0 +1,238 @@
+"""The laws of sampling, each against brute force; and mutants, each of which a law must kill."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import rows
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from aigc import kernels
+from aigc.kernels import Parameters, Status, reference
+
+EDGE = 2e-6  # two float sums may straddle the nucleus edge by this much: the one licence of the specification
+
+Threshold = Callable[..., Tensor]
+
+
+def kept_by_hand(x: Tensor, t: float | None, k: int | None, p: float | None, m: float | None) -> tuple[set[int], float]:
+    """Kept ids of one row in plain Python and exact sums, and how near the nucleus edge it came."""
+    values = [float(v) for v in x.double()]
+    top = max(values)
+    z = [(v - top) / (t or 1.0) for v in values]
+    order = sorted((i for i in range(len(z)) if values[i] > -math.inf), key=lambda i: -values[i])
+    if k is not None and k < len(values):
+        order = [i for i in order if values[i] >= values[order[min(k, len(order)) - 1]]]
+    edge = math.inf
+    if p is not None and p < 1:
+        whole = math.fsum(math.exp(z[i]) for i in order)
+        kept, before = [], 0.0
+        for i in order:
+            edge = min(edge, abs(before / whole - p))
+            tied = kept and values[i] == values[kept[-1]]
+            if before / whole < p or tied:
+                kept.append(i)
+            before += math.exp(z[i])
+        order = kept
+    if m is not None:
+        order = [i for i in order if z[i] >= math.log(m)]
+    return set(order), edge
+
+
+@given(x=rows.logits(rows=1), k=rows.top_k, p=rows.top_p, m=rows.min_p)
+def test_threshold_keeps_what_a_reading_by_hand_keeps(x: Tensor, k: int | None, p: float | None, m: float | None) -> None:
+    law_threshold(kernels.threshold, x, k, p, m)
+
+
+def law_threshold(threshold: Threshold, x: Tensor, k: int | None, p: float | None, m: float | None) -> None:
+    expected, edge = kept_by_hand(x[0], None, k, p, m)
+    assume(edge > EDGE)
+    tau = threshold(x, top_k=k, top_p=p, min_p=m)
+    assert set((x[0] >= tau).nonzero()[:, 0].tolist()) - set((x[0] == -math.inf).nonzero()[:, 0].tolist()) == expected
+    assert tau.dtype == x.dtype
+
+
+def strict_top_p(x: Tensor, **given: float | None) -> Tensor:
+    """A mutant that drops the token that crosses p."""
+    p = given["top_p"]
+    return kernels.threshold(x, **(given | {"top_p": None if p is None else max(1e-9, p * 0.9)}))
+
+
+def p_before_k(x: Tensor, top_k: int | None, top_p: float | None, min_p: float | None) -> Tensor:
+    """A mutant that does not renormalise top-p over the survivors of top-k."""
+    taus = [kernels.threshold(x, top_k=top_k), kernels.threshold(x, top_p=top_p), kernels.threshold(x, min_p=min_p)]
+    return torch.stack(taus).amax(0)
+
+
+def exactly_k(x: Tensor, top_k: int | None, **rest: float | None) -> Tensor:
+    """A mutant that cuts ties: it moves tau up where more than k tokens tie."""
+    tau = kernels.threshold(x, top_k=top_k, **rest)
+    if top_k is not None and int((x >= tau).sum()) > top_k:
+        larger = x[x > tau]
+        return larger.amin()[None] if len(larger) else tau
+    return tau
+
+
+@pytest.mark.parametrize("mutant", [strict_top_p, p_before_k, exactly_k])
+def test_the_law_of_thresholds_kills(mutant: Threshold) -> None:
+    @settings(max_examples=1000, database=None, report_multiple_bugs=False)
+    @given(x=rows.logits(rows=1), k=rows.top_k, p=rows.top_p, m=rows.min_p)
+    def check(x: Tensor, k: int | None, p: float | None, m: float | None) -> None:
+        law_threshold(mutant, x, k, p, m)
+
+    with pytest.raises(AssertionError):
+        check()
+
+
+@settings(max_examples=150)
+@given(x=rows.logits(bad=True), t=rows.temperature, k=rows.top_k, p=rows.top_p, m=rows.min_p, seed=rows.seed, step=rows.step)
+def test_the_torch_path_is_the_specification_to_the_token(
+    x: Tensor, t: float | None, k: int | None, p: float | None, m: float | None, seed: int, step: int
+) -> None:
+    given = kernels.parameters(x.shape[:1], temperature=t, top_k=k, top_p=p, min_p=m, device=x.device)
+    seeds, steps = seed ^ torch.arange(len(x)), torch.full((len(x),), step)
+    spec = reference.sample(x, given, seed=seeds, step=steps)
+    fast = kernels.run(x, given, seed=seeds, step=steps)
+    same = torch.tensor([_near_edge(row, t, k, p, m) for row in x]) | (spec.token == fast.token)
+    assert same.all()
+    exact = torch.tensor([not _near_edge(row, t, k, p, m) for row in x])
+    assert torch.equal(spec.kept[exact], fast.kept[exact])
+    assert torch.equal(spec.status, fast.status)
+    torch.testing.assert_close(fast.logprob[exact], spec.logprob[exact], rtol=1e-6, atol=1e-6, equal_nan=True)
+    # The whole row is summed in float32 on the fast path, in float64 in the specification.
+    torch.testing.assert_close(fast.mass[exact], spec.mass[exact], rtol=1e-5, atol=1e-6, equal_nan=True)
+
+
+def _near_edge(x: Tensor, t: float | None, k: int | None, p: float | None, m: float | None) -> bool:
+    if not bool(x.isfinite().any()) or bool(x.isnan().any()) or bool((x == math.inf).any()):
+        return False
+    return kept_by_hand(x, t, k, p, m)[1] <= EDGE
+
+
+@given(x=rows.logits(rows=3, bad=True), other=rows.logits(rows=2, bad=True), seed=rows.seed, data=st.data())
+def test_a_row_owes_nothing_to_its_batch(x: Tensor, other: Tensor, seed: int, data: st.DataObject) -> None:
+    """Alone, permuted, and beside rows of other parameters: bitwise the same."""
+    n = len(x)
+    k = torch.tensor(data.draw(st.lists(st.integers(1, 2000), min_size=n, max_size=n)))
+    p = torch.tensor(data.draw(st.lists(st.floats(0.01, 1.0), min_size=n, max_size=n)))
+    t = torch.tensor(data.draw(st.lists(st.sampled_from([0.0, 0.5, 1.0]), min_size=n, max_size=n)))
+    seeds = seed ^ torch.arange(n)
+    whole = kernels.sample(x, seed=seeds, step=5, temperature=t, top_k=k, top_p=p)
+    order = torch.tensor(data.draw(st.permutations(range(n))))
+    moved = kernels.sample(x[order], seed=seeds[order], step=5, temperature=t[order], top_k=k[order], top_p=p[order])
+    for field, again in zip(whole, moved, strict=True):
+        assert torch.equal(field[order].nan_to_num(7), again.nan_to_num(7))
+    for i in range(n):
+        alone = kernels.sample(x[i], seed=seeds[i], step=5, temperature=t[i], top_k=k[i], top_p=p[i])
+        for field, single in zip(whole, alone, strict=True):
+            assert torch.equal(field[i].nan_to_num(7), single.nan_to_num(7))
+
+
+@given(x=rows.logits(bad=True), k=rows.top_k, p=rows.top_p, seed=rows.seed)
+def test_input_is_not_changed_and_strides_do_not_matter(x: Tensor, k: int | None, p: float | None, seed: int) -> None:
+    before = x.clone()
+    draw = kernels.sample(x, seed=seed, top_k=k, top_p=p)
+    again = kernels.sample(x.contiguous(), seed=seed, top_k=k, top_p=p)
+    assert torch.equal(x.nan_to_num(7), before.nan_to_num(7))
+    assert torch.equal(draw.token, again.token)
+    assert torch.equal(draw.logprob.nan_to_num(7), again.logprob.nan_to_num(7))
+
+
+@given(x=rows.logits(), seed=rows.seed, t=rows.temperature)
+def test_off_values_are_no_ops_bit_for_bit(x: Tensor, seed: int, t: float | None) -> None:
+    off = kernels.sample(x, seed=seed, temperature=t)
+    vocab = x.shape[-1]
+    for given in ({"top_k": vocab}, {"top_k": vocab + 5}, {"top_p": 1.0}, {"min_p": torch.zeros(len(x))}):
+        on = kernels.sample(x, seed=seed, temperature=t, **given)
+        assert all(torch.equal(a, b) for a, b in zip(off, on, strict=True))
+
+
+@given(x=rows.logits(), p=st.sampled_from([0.3, 0.9]), k=st.integers(1, 50), seed=rows.seed)
+def test_temperature_zero_is_the_first_argmax(x: Tensor, p: float, k: int, seed: int) -> None:
+    draw = kernels.sample(x, seed=seed, temperature=0, top_k=k, top_p=p)
+    by_hand = [next(i for i, v in enumerate(row.tolist()) if v == max(row.tolist())) for row in x]
+    assert draw.token.tolist() == by_hand
+    assert draw.logprob.eq(0).all()
+    assert draw.kept.eq(1).all()
+
+
+@given(x=rows.logits(), k=st.integers(1, 300), j=st.integers(0, 50), p=st.floats(0.01, 0.98), q=st.floats(0.0, 0.02))
+def test_larger_parameters_keep_more(x: Tensor, k: int, j: int, p: float, q: float) -> None:
+    assert (kernels.threshold(x, top_k=k + j) <= kernels.threshold(x, top_k=k)).all()
+    assert (kernels.threshold(x, top_p=p + q) <= kernels.threshold(x, top_p=p)).all()
+    assert (kernels.threshold(x, min_p=p) >= kernels.threshold(x, min_p=p / 2)).all()
+
+
+@given(x=rows.logits(bad=True), k=rows.top_k, p=rows.top_p)
+def test_a_bad_row_says_what_it_is(x: Tensor, k: int | None, p: float | None) -> None:
+    draw = kernels.sample(x, seed=3, top_k=k, top_p=p)
+    for row, status, token in zip(x.double().tolist(), draw.status.tolist(), draw.token.tolist(), strict=True):
+        if any(map(math.isnan, row)):
+            assert status == Status.NAN
+        elif max(row) == math.inf:
+            assert status == Status.INF
+        elif max(row) == -math.inf:
+            assert status == Status.EMPTY
+        else:
+            assert status == Status.OK
+            assert row[token] > -math.inf
+        assert (token == -1) == (status != Status.OK)
+
+
+@given(x=rows.logits(rows=1), t=st.sampled_from([0.5, 1.0, 2.0]), k=rows.top_k, p=rows.top_p, seed=rows.seed)
+def test_logprob_is_that_of_the_filtered_distribution(
+    x: Tensor, t: float, k: int | None, p: float | None, seed: int
+) -> None:
+    expected, edge = kept_by_hand(x[0], t, k, p, None)
+    assume(edge > EDGE)
+    draw = kernels.sample(x, seed=seed, temperature=t, top_k=k, top_p=p)
+    z = np.array([float(x[0, i].double()) / t for i in sorted(expected)])
+    token = float(x[0, draw.token].double()) / t
+    assert int(draw.token) in expected
+    assert math.isclose(float(draw.logprob), token - np.logaddexp.reduce(z), rel_tol=1e-5, abs_tol=1e-5)
+    assert int(draw.kept) == len(expected)
+
+
+@pytest.mark.parametrize("vocab", [32_000, 262_144])
+@pytest.mark.parametrize("scale", [0.0, 1.0, 6.0])
+def test_large_vocabularies_agree_with_the_specification(vocab: int, scale: float) -> None:
+    generator = torch.Generator().manual_seed(vocab)
+    x = torch.randn(3, vocab, generator=generator) * scale
+    for given in ({}, {"top_k": 50}, {"top_p": 0.9}, {"min_p": 0.02}, {"top_k": 5000, "top_p": 0.95}):
+        full = {"temperature": 0.9, "top_k": None, "top_p": None, "min_p": None} | given
+        given_rows = kernels.parameters((3,), device=x.device, **full)
+        seeds, steps = torch.arange(3), torch.arange(3)
+        spec, fast = (way(x, given_rows, seed=seeds, step=steps) for way in (reference.sample, kernels.run))
+        assert torch.equal(spec.token, fast.token), given
+        assert torch.equal(spec.kept, fast.kept), given
+
+
+def test_no_parameter_is_clamped() -> None:
+    x = torch.zeros(2, 4)
+    for name, values in {
+        "temperature": [-0.1, math.nan, math.inf, "1", True],
+        "top_k": [0, -1, 1.5, True],
+        "top_p": [0.0, 1.1, -0.5, math.nan],
+        "min_p": [0.0, 1.1, math.nan],
+        "seed": [2**63, 0.5, None],
+    }.items():
+        for value in values:
+            with pytest.raises(ValueError, match=name):
+                kernels.sample(x, **({"seed": 0} | {name: value}))
+    with pytest.raises(ValueError, match="one for each row"):
+        kernels.sample(x, seed=0, top_k=torch.tensor([1, 2, 3]))
+    with pytest.raises(ValueError, match="floating"):
+        kernels.sample(torch.zeros(2, 4, dtype=torch.int64), seed=0)
+
+
+def test_leading_shapes_are_kept() -> None:
+    x = torch.randn(2, 3, 7, generator=torch.Generator().manual_seed(0))
+    draw = kernels.sample(x, seed=torch.arange(6).view(2, 3), top_k=torch.full((2, 3), 2))
+    flat = kernels.sample(x.view(6, 7), seed=torch.arange(6), top_k=2)
+    assert draw.token.shape == (2, 3)
+    assert torch.equal(draw.token.flatten(), flat.token)
+    assert kernels.run(x.view(6, 7), Parameters(), seed=torch.arange(6), step=torch.zeros(6).long()).kept.eq(7).all()

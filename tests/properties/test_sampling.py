@@ -1,0 +1,189 @@
+"""The laws that every filter and sampler owes, and mutants, each of which a law must kill."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import rows
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from aigc import kernels
+from aigc.sampling import (
+    Categorical,
+    Chain,
+    Filter,
+    Greedy,
+    MinP,
+    Noise,
+    PerRow,
+    Sampler,
+    Temperature,
+    TopK,
+    TopP,
+    as_sampler,
+    chain,
+    select,
+    take,
+)
+
+filters = st.one_of(
+    st.integers(1, 300).map(TopK),
+    st.sampled_from([0.1, 0.35, 0.61, 0.9, 1.0]).map(TopP),
+    st.sampled_from([0.05, 0.3, 1.0]).map(MinP),
+    st.sampled_from([0.0, 0.5, 2.0]).map(Temperature),
+    st.just(Greedy()),
+)
+# Whole numbers: ties are common, and shifts of them are exact.
+whole = rows.logits().map(lambda x: x.float().clamp(-50, 50).round() + 0.0)
+
+Law = Callable[[Filter, Tensor], None]
+
+
+def leading_shapes(f: Filter, x: Tensor) -> None:
+    assert torch.equal(f(x), torch.stack([f(row) for row in x]))
+
+
+def pure(f: Filter, x: Tensor) -> None:
+    before = x.clone()
+    f(x)
+    assert torch.equal(x, before)
+
+
+def keeps_a_largest(f: Filter, x: Tensor) -> None:
+    assert ((f(x) > -math.inf) & (x == x.amax(-1, keepdim=True))).any(-1).all()
+
+
+def upper_set(f: Filter, x: Tensor) -> None:
+    """Kept tokens are those above a threshold: ties stay or go together."""
+    kept = f(x) > -math.inf
+    low = x.where(kept, math.inf).amin(-1, keepdim=True)
+    assert torch.equal(kept, (x >= low) & (x > -math.inf))
+
+
+def order_of_the_vocabulary(f: Filter, x: Tensor) -> None:
+    assert torch.equal(f(x.flip(-1)), f(x).flip(-1))
+    assert torch.equal(f(x.roll(1, -1)), f(x).roll(1, -1))
+
+
+def shift(f: Filter, x: Tensor) -> None:
+    assert torch.equal(f(x + 3) > -math.inf, f(x) > -math.inf)
+
+
+ALL: list[Law] = [leading_shapes, pure, keeps_a_largest, shift]
+TIES: list[Law] = [upper_set, order_of_the_vocabulary]  # greedy takes the first of ties by its definition
+
+
+@pytest.mark.parametrize("law", ALL, ids=lambda law: law.__name__)
+@given(f=filters, x=whole)
+def test_every_filter(law: Law, f: Filter, x: Tensor) -> None:
+    law(f, x)
+
+
+@pytest.mark.parametrize("law", TIES, ids=lambda law: law.__name__)
+@given(f=filters.filter(lambda f: not isinstance(f, Greedy) and f != Temperature(0.0)), x=whole)
+def test_every_truncation(law: Law, f: Filter, x: Tensor) -> None:
+    law(f, x)
+
+
+def exactly_two(x: Tensor) -> Tensor:
+    values, ids = x.topk(min(2, x.shape[-1]))
+    return torch.full_like(x, -math.inf).scatter(-1, ids, values)
+
+
+def in_place(x: Tensor) -> Tensor:
+    return x.masked_fill_(x < x.amax(-1, keepdim=True), -math.inf)
+
+
+def of_the_batch(x: Tensor) -> Tensor:
+    return x.masked_fill(x < x.mean(), -math.inf)
+
+
+def empty(x: Tensor) -> Tensor:
+    return x.masked_fill(x <= 0, -math.inf)
+
+
+@pytest.mark.parametrize(
+    ("mutant", "law"),
+    [
+        (exactly_two, upper_set),
+        (exactly_two, order_of_the_vocabulary),
+        (in_place, pure),
+        (of_the_batch, leading_shapes),
+        (empty, keeps_a_largest),
+        (empty, shift),
+    ],
+)
+def test_each_law_kills(mutant: Filter, law: Law) -> None:
+    @settings(max_examples=500, database=None, report_multiple_bugs=False)
+    @given(x=whole)
+    def check(x: Tensor) -> None:
+        law(mutant, x.clone())
+
+    with pytest.raises(AssertionError):
+        check()
+
+
+@given(x=rows.logits(bad=True), f=filters)
+def test_bad_rows_stay_visible(x: Tensor, f: Filter) -> None:
+    before, after = (kernels.sample(y, seed=0).status for y in (x, f(x)))
+    assert torch.equal(before, after)
+
+
+@given(x=rows.logits(rows=2), t=st.sampled_from([0.5, 1.0, 2.0]), k=st.integers(1, 40), seed=rows.seed)
+def test_a_chain_draws_the_same_fused_and_filter_by_filter(x: Tensor, t: float, k: int, seed: int) -> None:
+    fused = Categorical(chain(Temperature(t), TopK(k), MinP(0.01)))
+    plain = Categorical(lambda logits: MinP(0.01)(TopK(k)(Temperature(t)(logits.double()))))
+    noise = Noise(seed ^ torch.arange(2), 3)
+    a, b = (sampler.step(x, sampler.init([[0], [0]]), noise)[0] for sampler in (fused, plain))
+    assert torch.equal(a.token, b.token)
+    assert torch.equal(a.kept, b.kept)
+    torch.testing.assert_close(a.logprob, b.logprob, rtol=1e-5, atol=1e-5)
+
+
+@given(x=rows.logits(rows=4), seed=rows.seed, data=st.data())
+def test_rows_with_samplers_of_their_own_draw_as_if_alone(x: Tensor, seed: int, data: st.DataObject) -> None:
+    pool: list[Sampler] = [Categorical(TopK(3)), Categorical(Greedy()), Categorical(chain(Temperature(2.0), TopP(0.8)))]
+    chosen = tuple(data.draw(st.lists(st.sampled_from(pool), min_size=4, max_size=4)))
+    sampler, noise = PerRow(chosen), Noise(seed ^ torch.arange(4), 1)
+    state = sampler.init([[0]] * 4)
+    draw, state = sampler.step(x, state, noise)
+    for i, one in enumerate(chosen):
+        alone, _ = one.step(x[i : i + 1], one.init([[0]]), noise.select(torch.tensor([i])))
+        assert all(torch.equal(a[i : i + 1], b) for a, b in zip(draw, alone, strict=True))
+    alive = torch.tensor(sorted(data.draw(st.sets(st.integers(0, 3), min_size=1))))
+    again, _ = sampler.step(x[alive], select(state, alive), noise.select(alive))
+    assert torch.equal(again.token, draw.token[alive])
+
+
+@given(x=rows.logits(rows=3), seed=rows.seed, alive=st.sets(st.integers(0, 2), min_size=1).map(sorted))
+def test_parameters_per_row_leave_with_their_rows(x: Tensor, seed: int, alive: list[int]) -> None:
+    f = chain(Temperature(torch.tensor([0.5, 1.0, 2.0])), TopK(torch.tensor([1, 5, 2000])))
+    sampler, rows_left = Categorical(f), torch.tensor(alive)
+    noise = Noise(seed ^ torch.arange(3), 0)
+    draw, state = sampler.step(x, sampler.init([[0]] * 3), noise)
+    again, _ = sampler.step(x[rows_left], select(state, rows_left), noise.select(rows_left))
+    assert torch.equal(again.token, draw.token[rows_left])
+
+
+def test_chains_are_flat_visible_and_compare() -> None:
+    made = chain(chain(Temperature(0.8)), TopP(0.95))
+    assert made == Chain((Temperature(0.8), TopP(0.95)))
+    assert repr(made) == "chain(Temperature(0.8), TopP(0.95))"
+    x = torch.tensor([0.5, -1.0])
+    assert torch.equal(chain()(x), x)
+    assert take(made, torch.tensor([0])) is made
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Temperature(-1), lambda: Temperature(math.nan), lambda: TopK(0), lambda: TopK(2.5), lambda: TopP(0),
+        lambda: TopP(1.5), lambda: MinP(0.0), lambda: MinP(-1), lambda: chain(3), lambda: chain(TopK), lambda: as_sampler("x"),
+    ],
+)  # fmt: skip
+def test_a_wrong_parameter_is_an_error_when_the_filter_is_made(make: Callable[[], object]) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        make()
