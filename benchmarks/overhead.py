@@ -84,9 +84,7 @@ def main() -> None:
         "transformers greedy": lambda length: hugging(length, do_sample=False),
         "aigc greedy": lambda length: gen.generate(prompt, max_new_tokens=length, sampler=Greedy(), seed=0),
         "transformers k=50 p=0.9 min_p=0.05": lambda length: hugging(length, **peer),
-        "aigc k=50 p=0.9 min_p=0.05": lambda length: gen.generate(
-            prompt, max_new_tokens=length, sampler=filters, seed=0
-        ),
+        "aigc k=50 p=0.9 min_p=0.05": lambda length: gen.generate(prompt, max_new_tokens=length, sampler=filters, seed=0),
     }
     with threads(1), torch.random.fork_rng():
         measured = {name: seconds(run) for name, run in runs.items()}
@@ -95,7 +93,12 @@ def main() -> None:
     table = {}
     for name, (token, call) in measured.items():
         over = 1e6 * (token - floor)
-        table[name] = {"us_per_token": 1e6 * token, "us_over_bare": over, "ratio_to_bare": token / floor, "ms_per_call": 1e3 * call}
+        table[name] = {
+            "us_per_token": 1e6 * token,
+            "us_over_bare": over,
+            "ratio_to_bare": token / floor,
+            "ms_per_call": 1e3 * call,
+        }
         print(f"{name:38}{1e6 * token:10.0f}{over:+11.0f}{token / floor:8.2f}{1e3 * call:9.2f}")
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     RESULTS.write_text(json.dumps(table, indent=2) + "\n")

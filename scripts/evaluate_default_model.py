@@ -7,6 +7,7 @@ Results go to benchmarks/results/default_model.json.
 """
 
 import argparse
+import itertools
 import json
 import math
 import re
@@ -34,7 +35,7 @@ def is_regular(body: str) -> bool:
 
 def couplets(body: str) -> set[tuple[str, str]]:
     lines = lines_of(body)
-    return set(zip(lines, lines[1:], strict=False))
+    return set(itertools.pairwise(lines))
 
 
 def novels(gen: aigc.Generator, data: Path, characters: int | None) -> dict[str, float]:

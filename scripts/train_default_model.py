@@ -33,6 +33,8 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, proce
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
+import aigc
+
 VOCABULARY = 10_000
 END = "<|endoftext|>"
 HELD_OUT_BOOKS = ("enchanted_april", "room_with_view")
@@ -362,15 +364,14 @@ def train(model: Qwen3ForCausalLM, corpus: Corpus, optimizer: Optimizer, args: a
 
 
 def export(model: Qwen3ForCausalLM, corpus: Corpus, folder: Path) -> None:
-    """Writes what `transformers` and aigc read: bfloat16 weights, tokenizer, configuration."""
+    """Writes what aigc and transformers read: bfloat16 weights, tokenizer, configuration, checksums."""
     model.generation_config = GenerationConfig(
-        bos_token_id=0, eos_token_id=0, pad_token_id=0, do_sample=True, temperature=0.8, top_p=0.95, top_k=0
+        bos_token_id=0, eos_token_id=0, pad_token_id=0, do_sample=True, temperature=0.8, top_p=0.95
     )
-    model.save_pretrained(folder)
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=corpus.tokenizer, bos_token=END, eos_token=END, pad_token=END, model_max_length=WINDOW
     )
-    tokenizer.save_pretrained(folder)
+    aigc.Generator(model.eval(), tokenizer).save_pretrained(folder)
 
 
 def main() -> None:

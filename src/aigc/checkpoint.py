@@ -15,7 +15,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -56,6 +55,7 @@ def save(folder: str | Path, *, config: Mapping[str, Any], tensors: Mapping[str,
         ParameterError: If the folder holds something else than a checkpoint.
 
     Example:
+        >>> import torch
         >>> with tempfile.TemporaryDirectory() as place:
         ...     save(f"{place}/model", config={"width": 3}, tensors={"weight": torch.ones(3)})
         ...     load(f"{place}/model")
@@ -83,7 +83,9 @@ def load(folder: str | Path) -> Checkpoint:
     if not place.is_dir():
         raise ModelNotFoundError(f"folder must be a checkpoint, got {str(folder)!r}, which does not exist.")
     if not verify(place):
-        raise ModelFileError(f"{place / MANIFEST} is missing, so nothing in the folder can be trusted. Save the model again.")
+        raise ModelFileError(
+            f"{place / MANIFEST} is missing, so nothing in the folder can be trusted. Save the model again."
+        )
     file = place / "model.safetensors"
     read_header(file)
     try:
@@ -116,7 +118,9 @@ def atomic_folder(folder: str | Path) -> Iterator[Path]:
     """
     place = Path(folder).absolute()
     if place.exists() and not (place / MANIFEST).is_file() and (not place.is_dir() or any(place.iterdir())):
-        raise fail("folder", "new, empty, or a folder written by aigc", str(folder), "Choose another, or empty it yourself.")
+        raise fail(
+            "folder", "new, empty, or a folder written by aigc", str(folder), "Choose another, or empty it yourself."
+        )
     place.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{place.name}.", suffix=".new", dir=place.parent))
     try:
@@ -211,12 +215,16 @@ def check_state(expected: Mapping[str, tuple[int, ...]], tensors: Mapping[str, T
         ModelFileError: That lists what is missing, left over or misshapen.
 
     Example:
+        >>> import torch
         >>> check_state({"weight": (3,)}, {"weight": torch.ones(3)}, source="model.safetensors")
     """
     missing = sorted(expected.keys() - tensors.keys())
     extra = sorted(tensors.keys() - expected.keys())
-    both = expected.keys() & tensors.keys()
-    wrong = [f"{n} {tuple(tensors[n].shape)} for {tuple(expected[n])}" for n in sorted(both) if tuple(tensors[n].shape) != tuple(expected[n])]  # fmt: skip
+    wrong = [
+        f"{name} {tuple(tensors[name].shape)} for {tuple(expected[name])}"
+        for name in sorted(expected.keys() & tensors.keys())
+        if tuple(tensors[name].shape) != tuple(expected[name])
+    ]
     parts = (("missing", missing), ("left over", extra), ("misshapen", wrong))
     found = [f"{len(names)} {what} ({', '.join(names[:3])})" for what, names in parts if names]
     if found:
@@ -235,7 +243,9 @@ def _verify_file(place: Path, name: str, entry: Any) -> None:
     if size != entry["size"]:
         raise ModelFileError(f"{file} has {size} bytes instead of {entry['size']}. Download or save the model again.")
     if _digest(file) != entry["sha256"]:
-        raise ModelFileError(f"{file} has been changed or damaged: its SHA-256 is another. Download or save the model again.")
+        raise ModelFileError(
+            f"{file} has been changed or damaged: its SHA-256 is another. Download or save the model again."
+        )
 
 
 def _write_manifest(folder: Path) -> None:
@@ -255,6 +265,8 @@ def _digest(file: Path) -> str:
 def _flush(folder: Path) -> None:
     """Forces files and directory entries to the disk, so that a rename cannot come before what it names."""
     for path in [*folder.rglob("*"), folder]:
+        if path.is_file():
+            path.chmod(0o644)  # safetensors makes its files private
         _fsync(path)
 
 

@@ -16,7 +16,16 @@ from aigc._checks import fail, fail_type, integer
 from aigc._safetensors import read_header, weight_files
 from aigc.errors import ResourceError
 
-__all__ = ["Placement", "available_memory", "backoff", "check_fits", "place", "preserved_rng", "threads", "weights_size"]
+__all__ = [
+    "Placement",
+    "available_memory",
+    "backoff",
+    "check_fits",
+    "place",
+    "preserved_rng",
+    "threads",
+    "weights_size",
+]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -59,7 +68,7 @@ def place(device: str | torch.device = "auto", *, dtype: str | torch.dtype = "au
     """
     chosen, why_device = _device(device)
     if dtype != "auto":
-        return Placement(chosen, _dtype(dtype), "both as asked" if not why_device else why_device)
+        return Placement(chosen, _dtype(dtype), why_device if why_device else "both as asked")
     number, why_dtype = _fastest(chosen)
     return Placement(chosen, number, f"{why_device}; {why_dtype}" if why_device else why_dtype)
 
@@ -245,7 +254,7 @@ def _dtype(dtype: str | torch.dtype) -> torch.dtype:
 def _fastest(device: torch.device) -> tuple[torch.dtype, str]:
     """bfloat16 where it is computed in hardware: elsewhere it is slower than float32, and less exact."""
     if device.type == "cpu":
-        has = getattr(torch.cpu, "get_capabilities", dict)()  # newer than the oldest torch we take
+        has: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # newer than the oldest torch we take
         found = [name for name in ("amx_bf16", "avx512_bf16") if has.get(name)]
         if found:
             return torch.bfloat16, f"the processor has {found[0].upper().replace('_', '-')}"
@@ -277,7 +286,10 @@ def _system_memory() -> int | None:
 def _group_memory() -> int | None:
     """What is left of a container's limit, version 2 or 1 of control groups; None without one."""
     root = Path("/sys/fs/cgroup")
-    for limit, used in (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes")):
+    for limit, used in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
         try:
             return max(0, int((root / limit).read_text()) - int((root / used).read_text()))
         except (OSError, ValueError):

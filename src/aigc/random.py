@@ -77,7 +77,8 @@ def normal(seed: int | Tensor, index: int | Tensor, *, step: int | Tensor = 0) -
         >>> normal(0, torch.arange(100_000)).std().round(decimals=2)
         tensor(1., dtype=torch.float64)
     """
-    return torch.special.ndtri(uniform(seed, step, index))
+    noise: Tensor = torch.special.ndtri(uniform(seed, step, index))
+    return noise
 
 
 def stream(seed: int, row: int) -> int:
@@ -135,7 +136,8 @@ def _mix(x: Tensor) -> Tensor:
 
 def _shift(x: Tensor, bits: int) -> Tensor:
     """A logical shift to the right; that of int64 copies the sign, hence the mask."""
-    return (x >> bits) & (2 ** (64 - bits) - 1)
+    shifted: Tensor = (x >> bits) & (2 ** (64 - bits) - 1)
+    return shifted
 
 
 def _mix_int(x: int) -> int:

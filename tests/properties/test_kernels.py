@@ -5,12 +5,12 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-import rows
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+import rows
 from aigc import kernels
 from aigc.kernels import Parameters, Status, reference
 
@@ -89,7 +89,15 @@ def test_the_law_of_thresholds_kills(mutant: Threshold) -> None:
 
 
 @settings(max_examples=150)
-@given(x=rows.logits(bad=True), t=rows.temperature, k=rows.top_k, p=rows.top_p, m=rows.min_p, seed=rows.seed, step=rows.step)
+@given(
+    x=rows.logits(bad=True),
+    t=rows.temperature,
+    k=rows.top_k,
+    p=rows.top_p,
+    m=rows.min_p,
+    seed=rows.seed,
+    step=rows.step,
+)
 def test_the_torch_path_is_the_specification_to_the_token(
     x: Tensor, t: float | None, k: int | None, p: float | None, m: float | None, seed: int, step: int
 ) -> None:
@@ -146,8 +154,8 @@ def test_input_is_not_changed_and_strides_do_not_matter(x: Tensor, k: int | None
 def test_off_values_are_no_ops_bit_for_bit(x: Tensor, seed: int, t: float | None) -> None:
     off = kernels.sample(x, seed=seed, temperature=t)
     vocab = x.shape[-1]
-    for given in ({"top_k": vocab}, {"top_k": vocab + 5}, {"top_p": 1.0}, {"min_p": torch.zeros(len(x))}):
-        on = kernels.sample(x, seed=seed, temperature=t, **given)
+    for off_value in ({"top_k": vocab}, {"top_k": vocab + 5}, {"top_p": 1.0}, {"min_p": torch.zeros(len(x))}):
+        on = kernels.sample(x, seed=seed, temperature=t, **off_value)
         assert all(torch.equal(a, b) for a, b in zip(off, on, strict=True))
 
 
@@ -202,13 +210,13 @@ def test_logprob_is_that_of_the_filtered_distribution(
 def test_large_vocabularies_agree_with_the_specification(vocab: int, scale: float) -> None:
     generator = torch.Generator().manual_seed(vocab)
     x = torch.randn(3, vocab, generator=generator) * scale
-    for given in ({}, {"top_k": 50}, {"top_p": 0.9}, {"min_p": 0.02}, {"top_k": 5000, "top_p": 0.95}):
-        full = {"temperature": 0.9, "top_k": None, "top_p": None, "min_p": None} | given
+    for some in ({}, {"top_k": 50}, {"top_p": 0.9}, {"min_p": 0.02}, {"top_k": 5000, "top_p": 0.95}):
+        full = {"temperature": 0.9, "top_k": None, "top_p": None, "min_p": None} | some
         given_rows = kernels.parameters((3,), device=x.device, **full)
         seeds, steps = torch.arange(3), torch.arange(3)
         spec, fast = (way(x, given_rows, seed=seeds, step=steps) for way in (reference.sample, kernels.run))
-        assert torch.equal(spec.token, fast.token), given
-        assert torch.equal(spec.kept, fast.kept), given
+        assert torch.equal(spec.token, fast.token), some
+        assert torch.equal(spec.kept, fast.kept), some
 
 
 def test_no_parameter_is_clamped() -> None:

@@ -3,11 +3,11 @@
 import math
 
 import pytest
-import rows
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import rows
 from aigc import random
 
 MASK = 2**64 - 1

@@ -4,12 +4,12 @@ import math
 from collections.abc import Callable
 
 import pytest
-import rows
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+import rows
 from aigc import kernels
 from aigc.sampling import (
     Categorical,
@@ -181,7 +181,8 @@ def test_chains_are_flat_visible_and_compare() -> None:
     "make",
     [
         lambda: Temperature(-1), lambda: Temperature(math.nan), lambda: TopK(0), lambda: TopK(2.5), lambda: TopP(0),
-        lambda: TopP(1.5), lambda: MinP(0.0), lambda: MinP(-1), lambda: chain(3), lambda: chain(TopK), lambda: as_sampler("x"),
+        lambda: TopP(1.5), lambda: MinP(0.0), lambda: MinP(-1), lambda: chain(3), lambda: chain(TopK),
+        lambda: as_sampler("x"),
     ],
 )  # fmt: skip
 def test_a_wrong_parameter_is_an_error_when_the_filter_is_made(make: Callable[[], object]) -> None:

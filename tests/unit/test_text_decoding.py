@@ -3,11 +3,11 @@
 from collections.abc import Callable, Sequence
 
 import pytest
-import tiny
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models
 
+import tiny
 from aigc.text.decoding import TextDecoder
 
 BYTES = tiny.tokenizer()

@@ -1,16 +1,17 @@
 """Same seed, same text, whoever shares the batch."""
 
 import pytest
-import tiny
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import aigc
+import tiny
 from aigc.sampling import MinP, Temperature, TopK, TopP, chain
 
 SAMPLERS = [chain(Temperature(0.9), TopP(0.9)), TopK(20), chain(Temperature(1.2), MinP(0.05)), Temperature(0.0)]
-GENERATORS = {dtype: aigc.Generator(tiny.model("llama", dtype=dtype), tiny.tokenizer()) for dtype in (torch.float32, torch.bfloat16)}  # fmt: skip
+DTYPES = [torch.float32, torch.bfloat16]
+GENERATORS = {dtype: aigc.Generator(tiny.model("llama", dtype=dtype), tiny.tokenizer()) for dtype in DTYPES}
 
 rows = st.lists(
     st.tuples(st.text("abc 春夜", min_size=1, max_size=20), st.integers(-(2**63), 2**63 - 1), st.sampled_from(SAMPLERS)),
@@ -19,7 +20,7 @@ rows = st.lists(
 )
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @settings(max_examples=15)
 @given(rows=rows)
 def test_a_row_writes_the_same_alone_and_in_any_batch(dtype: torch.dtype, rows: list) -> None:
@@ -28,7 +29,11 @@ def test_a_row_writes_the_same_alone_and_in_any_batch(dtype: torch.dtype, rows: 
     batch = gen.generate(prompts, max_new_tokens=12, sampler=samplers, seed=seeds)
     for prompt, seed, sampler, together in zip(prompts, seeds, samplers, batch, strict=True):
         alone = gen.generate(prompt, max_new_tokens=12, sampler=sampler, seed=[seed])[0]
-        assert (alone.text, alone.tokens, alone.finish_reason) == (together.text, together.tokens, together.finish_reason)
+        assert (alone.text, alone.tokens, alone.finish_reason) == (
+            together.text,
+            together.tokens,
+            together.finish_reason,
+        )
 
 
 def test_bfloat16_logits_have_the_same_bits_in_any_batch() -> None:

@@ -1,10 +1,10 @@
 """Greedy texts are those of `transformers.generate`, for many architectures, alone and in unequal batches."""
 
 import pytest
-import tiny
 import torch
 
 import aigc
+import tiny
 from aigc.sampling import Greedy
 
 PROMPTS = ["a", "The quick brown fox", "春夜喜雨", "xyz xyz xyz xyz xyz xyz xyz xyz xyz"]

@@ -1,5 +1,6 @@
 """Stop strings: against a brute-force oracle, whatever the cut into tokens."""
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -26,7 +27,7 @@ def oracle(text: str, stops: Sequence[str]) -> tuple[str, bool]:
 
 def pieces(text: str, cuts: Sequence[int]) -> list[str]:
     edges = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
-    return [text[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    return [text[a:b] for a, b in itertools.pairwise(edges)]
 
 
 def law(machine: Machine, text: str, stops: tuple[str, ...], cuts: Sequence[int]) -> None:

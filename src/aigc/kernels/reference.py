@@ -110,4 +110,5 @@ def block_masses(z: Tensor) -> Tensor:
     """Sums of exp(z) over blocks of consecutive tokens, `(rows, blocks)`."""
     short = -z.shape[-1] % BLOCK
     padded = torch.nn.functional.pad(z, (0, short), value=-math.inf) if short else z
-    return padded.exp().unflatten(-1, (-1, BLOCK)).sum(-1)
+    masses: Tensor = padded.exp().reshape(len(z), -1, BLOCK).sum(-1)
+    return masses

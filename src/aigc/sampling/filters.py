@@ -6,8 +6,8 @@ row. Rows that hold NaN or +inf pass unchanged, for the draw to report.
 """
 
 import math
-from dataclasses import dataclass, fields, replace
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -206,32 +206,29 @@ def take(value: T, rows: Tensor) -> T:
         >>> take(chain(TopK(torch.tensor([1, 2, 3])), TopP(0.9)), torch.tensor([2]))
         chain(TopK([3]), TopP(0.9))
     """
+    return cast("T", _take(value, rows))
+
+
+def _take(value: Any, rows: Tensor) -> Any:
     if isinstance(value, Tensor):
         return value[rows.to(value.device)] if value.ndim else value
     if isinstance(value, tuple):
-        taken = [take(part, rows) for part in value]
+        taken = [_take(part, rows) for part in value]
         same = all(a is b for a, b in zip(value, taken, strict=True))
-        return value if same else type(value)(taken)
-    if hasattr(value, "__dataclass_fields__") and not isinstance(value, type):
-        changed = {}
-        for field in fields(value):
-            old = getattr(value, field.name)
-            new = take(old, rows)
-            if new is not old:
-                changed[field.name] = new
+        return value if same else tuple(taken)
+    if is_dataclass(value) and not isinstance(value, type):
+        old = {field.name: getattr(value, field.name) for field in fields(value)}
+        new = {name: _take(part, rows) for name, part in old.items()}
+        changed = {name: part for name, part in new.items() if part is not old[name]}
         return replace(value, **changed) if changed else value
     return value
 
 
-def _check(
-    *, temperature: Any = None, top_k: Any = None, top_p: Any = None, min_p: Any = None
-) -> None:
+def _check(*, temperature: Any = None, top_k: Any = None, top_p: Any = None, min_p: Any = None) -> None:
     """Checks a parameter when a filter is made, not when it is first used."""
     given = next(value for value in (temperature, top_k, top_p, min_p) if value is not None)
     rows = given.shape if isinstance(given, Tensor) else ()
-    kernels.parameters(
-        rows, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, device=torch.device("cpu")
-    )
+    kernels.parameters(rows, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, device=torch.device("cpu"))
 
 
 def _cut(logits: Tensor, tau: Tensor) -> Tensor:

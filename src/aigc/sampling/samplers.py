@@ -212,7 +212,7 @@ def select(state: S, alive: Tensor) -> S:
     return state
 
 
-_ORDER = {Temperature: "temperature", TopK: "top_k", TopP: "top_p", MinP: "min_p"}
+_ORDER: dict[type, str] = {Temperature: "temperature", TopK: "top_k", TopP: "top_p", MinP: "min_p"}
 
 
 def _fused(chosen: Filter) -> dict[str, Any] | None:

@@ -1,18 +1,18 @@
 """Text: `Generator`, and what it returns. Start reading in `generator.py`, then `loop.py`.
 
-    generator.py       the face: arguments, defaults, the loop
-    requests.py        arguments checked and turned into rows
-    files.py           a model's folder, checked before it is read
-    _transformers.py   models, tokenizers and caches of transformers behind small types
-    plan.py            which way a model's batches run, found by trying
-    forwards.py        the ways: slots, padded, alone
-    slots.py           where keys and values live
-    loop.py            forward, draw, hand out; knows token ids only
-    rows.py            a text in the making
-    decoding.py        ids to text
-    stopping.py        stop strings
-    scoring.py         log-probabilities of given texts
-    results.py         what comes back
+generator.py       the face: arguments, defaults, the loop
+requests.py        arguments checked and turned into rows
+files.py           a model's folder, checked before it is read
+_transformers.py   models, tokenizers and caches of transformers behind small types
+plan.py            which way a model's batches run, found by trying
+forwards.py        the ways: slots, padded, alone
+slots.py           where keys and values live
+loop.py            forward, draw, hand out; knows token ids only
+rows.py            a text in the making
+decoding.py        ids to text
+stopping.py        stop strings
+scoring.py         log-probabilities of given texts
+results.py         what comes back
 """
 
 from aigc.text.generator import Generator

@@ -8,17 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 from transformers.utils import logging as transformers_logging
 
 from aigc._checks import fail_type
+from aigc.device import preserved_rng
 from aigc.errors import ModelError, ModelFileError, ModelNotFoundError
+from aigc.text.forwards import SlotCache
 from aigc.text.slots import LayerSlots, Positions, causal_mask
 
-__all__ = ["Recommended", "TransformersNetwork", "Vocabulary", "load_model", "load_tokenizer"]
+__all__ = ["Recommended", "TransformersNetwork", "Vocabulary", "download", "load_model", "load_tokenizer", "save"]
 
 # What a forward that does not fit a cache or a mask raises; used where we try one and have another.
 MISFIT = (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
@@ -86,7 +90,8 @@ class TransformersNetwork:
     @property
     def device(self) -> torch.device:
         """Where the model's first parameter lives."""
-        return next(self.model.parameters()).device
+        device: torch.device = next(self.model.parameters()).device
+        return device
 
     @property
     def dtype(self) -> torch.dtype:
@@ -129,7 +134,7 @@ class TransformersNetwork:
         """Makes an empty `DynamicCache` for the model's layers."""
         return DynamicCache(config=self.model.config)
 
-    def run_slots(self, ids: Tensor, cache: _SlotCache) -> Tensor:
+    def run_slots(self, ids: Tensor, cache: SlotCache) -> Tensor:
         """Logits `(rows, vocabulary)` after the last of `ids` `(rows, queries)`, which are written at `cache.at`."""
         output = self._forward(ids, cache, attention_mask=self._masks(cache.at), position_ids=cache.at.write)
         logits: Tensor = output.logits[:, -1]
@@ -180,7 +185,9 @@ class Vocabulary:
         self.tokenizer = tokenizer
         recommended = model.generation_config
         self.ends = _ids(
-            getattr(recommended, "eos_token_id", None), getattr(model.config, "eos_token_id", None), tokenizer.eos_token_id
+            getattr(recommended, "eos_token_id", None),
+            getattr(model.config, "eos_token_id", None),
+            tokenizer.eos_token_id,
         )
         self.begin: int | None = tokenizer.bos_token_id
 
@@ -216,54 +223,88 @@ class Vocabulary:
         return Recommended(says.get("temperature"), says.get("top_k"), says.get("top_p"), says.get("min_p"))
 
 
-def load_model(name: str | Path, *, dtype: torch.dtype, revision: str | None) -> PreTrainedModel:
-    """Loads a causal language model on the CPU: safetensors only, no remote code, every tensor accounted for."""
-    with _quiet(), _as_our_errors(name):
-        model, info = AutoModelForCausalLM.from_pretrained(
+def download(name: str, *, revision: str | None) -> Path:
+    """Fetches a hub model into the local cache, or finds it there, and returns its folder.
+
+    Only what we read is fetched: safetensors, tokenizer files and JSON. A manifest is left out, for the cache keeps its
+    files as links, and has checked them already.
+
+    Raises:
+        ModelNotFoundError: If it is neither in the cache nor to be had from the hub.
+    """
+    try:
+        folder = huggingface_hub.snapshot_download(
             name,
+            revision=revision,
+            allow_patterns=["model*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"],
+            ignore_patterns=["manifest.json", "*/*"],
+        )
+    except OSError as error:
+        raise ModelNotFoundError(
+            f"model must be a folder or a model of the Hugging Face hub, got {name!r}. It is no folder here, and "
+            "neither in the local cache nor to be had from the hub. Check the spelling and the network, or fetch it "
+            "beforehand with `hf download`."
+        ) from error
+    return Path(folder)
+
+
+def load_model(folder: Path, *, dtype: torch.dtype) -> PreTrainedModel:
+    """Loads a causal language model on the CPU: safetensors only, no remote code, every tensor accounted for.
+
+    Raises:
+        ModelFileError: If a file cannot be read, or the tensors are not those that the configuration asks for.
+    """
+    # transformers draws initial values for tensors that are missing, before it tells us of them.
+    with _quiet(), _as_our_errors(folder), preserved_rng():
+        model, info = AutoModelForCausalLM.from_pretrained(
+            folder,
             dtype=dtype,
-            revision=revision or "main",
             trust_remote_code=False,
             use_safetensors=True,
+            ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
-    for kind, meaning in (("missing_keys", "missing"), ("unexpected_keys", "left over"), ("mismatched_keys", "misshapen")):
+    kinds = (("missing_keys", "missing"), ("unexpected_keys", "left over"), ("mismatched_keys", "misshapen"))
+    for kind, meaning in kinds:
         if names := sorted(map(str, info.get(kind) or ())):
             raise ModelFileError(
-                f"the weights of {str(name)!r} do not fit its config.json: {len(names)} tensors {meaning}, "
+                f"the weights in {folder} do not fit its config.json: {len(names)} tensors {meaning}, "
                 f"the first of them {names[0]}. Save the model again with save_pretrained."
             )
     return model.eval()
 
 
-def load_tokenizer(name: str | Path, *, revision: str | None) -> PreTrainedTokenizerBase:
-    """Loads the tokenizer of a model."""
-    with _quiet(), _as_our_errors(name):
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            name, revision=revision or "main", trust_remote_code=False
-        )
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Loads the tokenizer of a model.
+
+    Raises:
+        ModelFileError: If it cannot be read.
+    """
+    with _quiet(), _as_our_errors(folder):
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     return tokenizer
 
 
+def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Writes both to a folder, in the files that transformers reads."""
+    with _quiet():
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+
 @contextlib.contextmanager
-def _as_our_errors(name: str | Path) -> Iterator[None]:
+def _as_our_errors(folder: Path) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
-        if Path(name).is_dir():
-            raise ModelFileError(f"{str(name)!r} cannot be loaded: {_first_line(error)}") from error
-        raise ModelNotFoundError(
-            f"model must be a folder or a model of the Hugging Face hub, got {str(name)!r}. It is no folder here, and "
-            "neither in the local cache nor to be had from the hub. Check the spelling and the network, or download it "
-            "beforehand with `hf download`."
+    except (*MISFIT, OSError, ImportError, SafetensorError) as error:
+        raise ModelFileError(
+            f"{folder} cannot be loaded: {_first_line(error)}. Download or save the model again."
         ) from error
-    except (*MISFIT, ImportError) as error:
-        raise ModelFileError(f"{str(name)!r} cannot be loaded: {_first_line(error)}") from error
     except Exception as error:
-        # safetensors and tokenizers raise bare classes of their own, made in Rust, that no name can be imported for.
-        if type(error).__module__.split(".")[0] in ("safetensors", "safetensors_rust", "builtins", "tokenizers"):
-            raise ModelFileError(f"{str(name)!r} cannot be loaded: {_first_line(error)}") from error
-        raise
+        if type(error) is not Exception:
+            raise
+        # The tokenizers library raises bare Exceptions, and nothing more precise.
+        raise ModelFileError(f"the tokenizer in {folder} cannot be read: {_first_line(error)}") from error
 
 
 @contextlib.contextmanager

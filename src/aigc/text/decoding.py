@@ -16,16 +16,16 @@ _CONTEXT = 4  # tokens of the prompt that tell how the first new token joins it
 
 
 class TextDecoder:
-    """Decodes the continuation of one row.
+    r"""Decodes the continuation of one row.
 
     Args:
         decode: From ids to text, without special tokens; the tokenizer's.
         prompt: The ids that come before; only the last few matter.
 
-    >>> letters = {0: "H", 1: "i", 2: "\\ufffd", 3: "!"}
+    >>> letters = {0: "H", 1: "i", 2: "\ufffd", 3: "!"}
     >>> decoder = TextDecoder(lambda ids: "".join(letters[i] for i in ids), prompt=[0])
     >>> decoder.push(1), decoder.push(2), decoder.push(3), decoder.finish()
-    ('i', '', '\\ufffd!', '')
+    ('i', '', '\ufffd!', '')
     """
 
     def __init__(self, decode: Callable[[Sequence[int]], str], *, prompt: Sequence[int]) -> None:

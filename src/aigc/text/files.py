@@ -10,7 +10,7 @@ from aigc._checks import fail_type
 from aigc.device import Placement
 from aigc.errors import ModelFileError, ModelNotFoundError
 
-__all__ = ["check_config", "inspect"]
+__all__ = ["check_config", "find", "inspect"]
 
 # Far beyond any model there is; what is larger is damage, or an attempt to take the machine down.
 _LIMITS = {
@@ -23,28 +23,41 @@ _LIMITS = {
 }  # fmt: skip
 
 
-def inspect(model: str | Path, *, placement: Placement) -> str | Path:
-    """Checks a model's folder, and returns what to load: the folder, or the name of a hub model.
+def find(model: str | Path) -> Path | None:
+    """Returns the folder that a model lies in, or None for a name that can only be one of the hub.
 
     Raises:
         ModelNotFoundError: If it looks like a path and is no folder.
-        ModelFileError: If a file is damaged, missing, unsafe or absurd.
-        ResourceError: If the weights do not fit into memory.
     """
     if not isinstance(model, str | Path) or not str(model):
         raise fail_type("model", "a folder or the name of a hub model", model)
     folder = Path(model)
     if not folder.is_dir():
         if isinstance(model, Path) or folder.exists() or not _may_be_hub_id(model):
-            raise ModelNotFoundError(f"model must be a folder or the name of a hub model, got {str(model)!r}. No such folder.")
-        return model
+            raise ModelNotFoundError(
+                f"model must be a folder or the name of a hub model, got {str(model)!r}. No such folder."
+            )
+        return None
+    return folder
+
+
+def inspect(folder: Path, *, placement: Placement) -> None:
+    """Checks a model's folder.
+
+    Raises:
+        ModelFileError: If a file is damaged, missing, unsafe or absurd.
+        ResourceError: If the weights do not fit into memory.
+    """
     checkpoint.verify(folder)
-    check_config(checkpoint.read_json(folder / "config.json"), source=str(folder / "config.json"))
+    for name in ("config.json", "tokenizer_config.json"):
+        if name == "config.json" or (folder / name).exists():
+            check_config(checkpoint.read_json(folder / name), source=str(folder / name))
     checkpoint.refuse_pickle(folder)
     if not any(folder.glob("*.safetensors")):
-        raise ModelFileError(f"{folder} has no weights: no file there ends in .safetensors. Download or save the model again.")
+        raise ModelFileError(
+            f"{folder} has no weights: no file there ends in .safetensors. Download or save the model again."
+        )
     devices.check_fits(devices.weights_size(folder, dtype=placement.dtype), placement.device)
-    return folder
 
 
 def check_config(config: dict[str, Any], *, source: str) -> None:
@@ -63,7 +76,9 @@ def check_config(config: dict[str, Any], *, source: str) -> None:
         if limit is None or value is None or isinstance(value, list):
             continue
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= limit:
-            raise ModelFileError(f"{source}: {name} must be an integer in [1, {limit}], got {value!r}. The file is damaged.")
+            raise ModelFileError(
+                f"{source}: {name} must be an integer in [1, {limit}], got {value!r}. The file is damaged."
+            )
 
 
 def _entries(config: dict[str, Any]) -> Iterator[tuple[str, Any]]:

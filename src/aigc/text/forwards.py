@@ -31,7 +31,10 @@ class SlotCache(Protocol):
 class Network(Protocol):
     """A causal language model, one forward at a time."""
 
-    device: torch.device
+    @property
+    def device(self) -> torch.device:
+        """Where ids go."""
+        ...
 
     def slot_cache(self) -> SlotCache:
         """Makes an empty cache of slots."""

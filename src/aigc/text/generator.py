@@ -10,17 +10,14 @@ import torch
 
 from aigc import checkpoint
 from aigc import device as devices
-from aigc.kernels import Status
 from aigc.sampling import Sampler
 from aigc.text import files, plan, requests
-from aigc.text._transformers import TransformersNetwork, Vocabulary, load_model, load_tokenizer
-from aigc.text.decoding import TextDecoder
-from aigc.text.loop import Loop
+from aigc.text._transformers import TransformersNetwork, Vocabulary, download, load_model, load_tokenizer, save
 from aigc.text.requests import Message, Seeds, Stops, Writers
 from aigc.text.results import Chunk, Completion, Completions, Score
 from aigc.text.rows import Request, Row
 from aigc.text.scoring import token_logprobs
-from aigc.text.stopping import StopStrings
+from aigc.text.writing import write
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -99,10 +96,10 @@ class Generator:
             ResourceError: If the weights do not fit into the memory that is free.
         """
         placement = devices.place(device, dtype=dtype)
-        name = files.inspect(model, placement=placement)
-        loaded = load_model(name, dtype=placement.dtype, revision=revision)
-        tokenizer = load_tokenizer(name, revision=revision)
-        return cls(loaded.to(placement.device), tokenizer)
+        folder = files.find(model) or download(str(model), revision=revision)
+        files.inspect(folder, placement=placement)
+        tokenizer = load_tokenizer(folder)
+        return cls(load_model(folder, dtype=placement.dtype).to(placement.device), tokenizer)
 
     @property
     def model(self) -> "PreTrainedModel":
@@ -204,7 +201,7 @@ class Generator:
         """
         rows = self._requests(prompts, n=n, max_new_tokens=max_new_tokens, seed=seed)
         chosen = requests.writers(sampler, len(rows), n=n, default=self._default_sampler())
-        run = self._start(rows, chosen, requests.stops(stop))
+        run = self._write(rows, chosen, requests.stops(stop))
         return (chunk for _, chunk in run)
 
     async def astream(self, prompts: str | Sequence[str], **arguments: Any) -> AsyncIterator[Chunk]:
@@ -224,9 +221,27 @@ class Generator:
             yield chunk
 
     @overload
-    def chat(self, messages: Sequence[Message], **arguments: Any) -> Completion: ...
+    def chat(
+        self,
+        messages: Sequence[Message],
+        *,
+        max_new_tokens: int = 128,
+        sampler: Writers | None = None,
+        seed: Seeds = None,
+        stop: Stops = None,
+        logprobs: bool = False,
+    ) -> Completion: ...
     @overload
-    def chat(self, messages: Sequence[Sequence[Message]], **arguments: Any) -> Completions: ...
+    def chat(
+        self,
+        messages: Sequence[Sequence[Message]],
+        *,
+        max_new_tokens: int = 128,
+        sampler: Writers | None = None,
+        seed: Seeds = None,
+        stop: Stops = None,
+        logprobs: bool = False,
+    ) -> Completions: ...
     def chat(
         self,
         messages: Sequence[Message] | Sequence[Sequence[Message]],
@@ -263,7 +278,7 @@ class Generator:
         return out[0] if one else out
 
     @overload
-    def score(self, texts: str) -> Score: ...
+    def score(self, texts: str) -> Score: ...  # type: ignore[overload-overlap]  # a str is a Sequence[str] too; it comes first
     @overload
     def score(self, texts: Sequence[str]) -> list[Score]: ...
     def score(self, texts: str | Sequence[str]) -> Score | list[Score]:
@@ -293,8 +308,7 @@ class Generator:
             folder: A new or empty folder, or one written by aigc, which is replaced.
         """
         with checkpoint.atomic_folder(folder) as beside:
-            self.model.save_pretrained(beside)
-            self.tokenizer.save_pretrained(beside)
+            save(self.model, self.tokenizer, beside)
 
     def __repr__(self) -> str:
         size = sum(parameter.numel() for parameter in self.model.parameters())
@@ -302,9 +316,7 @@ class Generator:
         context = f"context {self.context}" if self.context else "any context"
         return f"Generator({type(self.model).__name__}, {size / 1e6:.1f}M parameters, {self.device}, {dtype}, {context})"
 
-    def _requests(
-        self, prompts: str | Sequence[str], *, n: int, max_new_tokens: int, seed: Seeds
-    ) -> list[Request]:
+    def _requests(self, prompts: str | Sequence[str], *, n: int, max_new_tokens: int, seed: Seeds) -> list[Request]:
         texts = requests.strings("prompts", [prompts] if isinstance(prompts, str) else prompts)
         encoded = [(text, self._encode(text)) for text in texts]
         return requests.build(encoded, n=n, max_new_tokens=max_new_tokens, seed=seed, context=self.context)
@@ -328,37 +340,24 @@ class Generator:
     ) -> Completions:
         def run(part: Sequence[Request]) -> list[Completion]:
             done: dict[int, Completion] = {}
-            for row, chunk in self._start(part, chosen, stops):
+            for row, chunk in self._write(part, chosen, stops):
                 if chunk.finish_reason is not None:
                     done[chunk.index] = row.completion(logprobs=logprobs)
             return [done[request.index] for request in part]
 
         return Completions(tuple(devices.backoff(run, rows, batch_size=batch_size)))
 
-    def _start(
+    def _write(
         self, part: Sequence[Request], chosen: requests.Chosen, stops: tuple[str, ...]
     ) -> Iterator[tuple[Row, Chunk]]:
-        rows = [
-            Row(request, TextDecoder(self._vocabulary.decode, prompt=request.ids), StopStrings(stops)) for request in part
-        ]
-        prompts = [request.ids for request in part]
-        loop = Loop(
-            self.plan.way(self._network, prompts),
+        return write(
+            part,
+            self.plan.way(self._network, [request.ids for request in part]),
             chosen.of([request.index for request in part]),
-            prompts=prompts,
-            seeds=[request.seed for request in part],
+            decode=self._vocabulary.decode,
+            ends=self._vocabulary.ends,
+            stops=stops,
         )
-        for drawn in loop:
-            for event in drawn:
-                row = rows[event.row]
-                if event.status is Status.OK:
-                    end = event.token in self._vocabulary.ends
-                    chunk = row.push(event.token, event.logprob, end=end)
-                else:
-                    chunk = row.fail(event.status)
-                if chunk.finish_reason is not None:
-                    loop.drop(event.row)
-                yield row, chunk
 
     @torch.inference_mode()
     def _score(self, text: str) -> Score:

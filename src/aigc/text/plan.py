@@ -44,7 +44,9 @@ def choose(network: TransformersNetwork) -> Plan:
     misfit, bits = _try(network, PaddedForward)
     if misfit is None:
         return Plan("padded", f"{problem}; rows are padded on the left, and {bits}", PaddedForward)
-    return Plan("alone", f"{problem}, and its past cannot be padded; each row runs by itself, with the same bits", AloneForward)
+    return Plan(
+        "alone", f"{problem}, and its past cannot be padded; each row runs by itself, with the same bits", AloneForward
+    )
 
 
 def _try(network: TransformersNetwork, way: Way) -> tuple[str | None, str]:
@@ -71,9 +73,7 @@ def _texts(network: TransformersNetwork) -> list[list[int]]:
 
 
 @torch.inference_mode()
-def _logits(
-    network: TransformersNetwork, way: Way, texts: list[list[int]], lengths: tuple[int, ...]
-) -> list[Tensor]:
+def _logits(network: TransformersNetwork, way: Way, texts: list[list[int]], lengths: tuple[int, ...]) -> list[Tensor]:
     """Logits after the prompts and after each of a few more tokens, `(rows, vocabulary)` each."""
     forward = way(network, [text[:length] for text, length in zip(texts, lengths, strict=True)])
     seen = [forward.prefill()]

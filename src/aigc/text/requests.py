@@ -87,8 +87,10 @@ def writers(sampler: Writers | None, rows: int, *, n: int, default: Sampler[Any]
     each = list(sampler) if isinstance(sampler, Sequence) else [sampler]
     if len(each) not in (1, rows) or (isinstance(sampler, Sequence) and len(each) != rows):
         raise fail("sampler", f"one for all, or one for each of the {rows} rows", f"{len(each)} samplers")
-    if n > 1 and any(isinstance(one, Greedy) for one in each):
-        raise fail("n", "1 with sampler=Greedy(), which would write the same text each time", n, "Use a sampler that draws.")
+    if n > 1 and any(isinstance(part, Greedy) for one in each for part in getattr(one, "filters", [one])):
+        raise fail(
+            "n", "1 with sampler=Greedy(), which would write the same text each time", n, "Use a sampler that draws."
+        )
     return Chosen(tuple(as_sampler(one) for one in each))
 
 

@@ -148,9 +148,7 @@ class Score:
         return self.nats / math.log(2) / self.bytes if self.bytes else 0.0
 
     def __repr__(self) -> str:
-        return (
-            f"Score({len(self.tokens)} tokens, perplexity={self.perplexity:.2f}, bits_per_byte={self.bits_per_byte:.3f})"
-        )
+        return f"Score({len(self.tokens)} tokens, perplexity={self.perplexity:.2f}, bits_per_byte={self.bits_per_byte:.3f})"
 
 
 def _short(text: str) -> str:

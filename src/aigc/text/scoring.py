@@ -41,7 +41,7 @@ def token_logprobs(logits: Callable[[Tensor], Tensor], ids: Tensor, *, context: 
         if end - start < 2:
             continue
         scores = logits(ids[None, start:end])[0, first - start - 1 : end - start - 1]
-        for rows, targets in zip(scores.split(_ROWS), ids[first:end].split(_ROWS), strict=True):
+        for rows, targets in zip(torch.split(scores, _ROWS), torch.split(ids[first:end], _ROWS), strict=True):
             chosen = rows.float().log_softmax(-1).gather(-1, targets[:, None])
             result.extend(chosen[:, 0].tolist())
     return result

@@ -1,0 +1,44 @@
+"""What the documentation says exists, and its code is code."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere_and_python_compiles(page: Path) -> None:
+    text = page.read_text()
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
+        if "://" not in target and not target.startswith("mailto:"):
+            assert (page.parent / target).exists(), target
+    for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
+        compile(block, str(page), "exec", flags=0x2000)  # PyCF_ALLOW_TOP_LEVEL_AWAIT
+
+
+def test_the_example_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    block = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    assert block is not None
+    exec(compile(block[1], "README.md", "exec"), {})
+    assert len(capsys.readouterr().out) > 200
+
+
+def test_the_sampler_of_the_guide_runs() -> None:
+    import torch
+
+    from aigc.sampling import Noise
+
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "sampling.md").read_text(), flags=re.DOTALL)
+    names: dict = {"newline_ids": torch.tensor([1])}
+    for block in blocks:
+        exec(compile(block, "sampling.md", "exec"), names)
+    sampler = names["sampler"]
+    state = sampler.init([[0, 2], [1, 3]])
+    logits = torch.tensor([[0.0, 0.0, 50.0, 1.0], [0.0, 0.0, 1.0, 50.0]])
+    draw, state = sampler.step(logits, state, Noise(torch.tensor([1, 2]), 0))
+    assert draw.token[0] != 2
+    assert draw.token[1] != 3
+    assert torch.equal(state[0], draw.token)

@@ -1,0 +1,279 @@
+"""Bad input: a typed error that names what is wrong and how to mend it, before any work, with nothing changed."""
+
+import json
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import aigc
+import tiny
+from aigc.errors import AigcError, ModelError, ModelFileError, ModelNotFoundError, ParameterError
+from aigc.kernels import Status
+from aigc.sampling import Greedy, Temperature, TopK, chain
+
+GEN = aigc.Generator(tiny.model("llama"), tiny.tokenizer())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"prompts": []}, "prompts"),
+        ({"prompts": ["a", 3]}, r"prompts\[1\]"),
+        ({"prompts": 3}, "prompts"),
+        ({"prompts": b"a"}, "prompts"),
+        ({"prompts": ""}, r"prompts\[0\]"),
+        ({"prompts": "x" * 128}, "context of 128"),
+        ({"prompts": ["ok", "x" * 500]}, r"prompts\[1\]"),
+        ({"n": 0}, "n must be"),
+        ({"n": -1}, "n must be"),
+        ({"n": 1.0}, "n must be"),
+        ({"n": True}, "n must be"),
+        ({"max_new_tokens": 0}, "max_new_tokens"),
+        ({"max_new_tokens": None}, "max_new_tokens"),
+        ({"max_new_tokens": math.nan}, "max_new_tokens"),
+        ({"seed": "1"}, "seed"),
+        ({"seed": 0.5}, "seed"),
+        ({"seed": 2**63}, "seed"),
+        ({"seed": [1, 2]}, "seed"),
+        ({"seed": []}, "seed"),
+        ({"seed": torch.tensor([1.0])}, "seed"),
+        ({"seed": torch.tensor([1, 2, 3])}, "seed"),
+        ({"stop": ""}, "stop"),
+        ({"stop": []}, "stop"),
+        ({"stop": [1]}, r"stop\[0\]"),
+        ({"sampler": "greedy"}, "sampler"),
+        ({"sampler": TopK}, "sampler"),
+        ({"sampler": [TopK(3), TopK(3)]}, "sampler"),
+        ({"n": 2, "sampler": Greedy()}, "n must be 1"),
+        ({"n": 2, "sampler": chain(Greedy())}, "n must be 1"),
+        ({"batch_size": 0}, "batch_size"),
+    ],
+    ids=str,
+)
+def test_arguments(arguments: dict[str, Any], named: str) -> None:
+    state = torch.get_rng_state()
+    given = {"prompts": "abc", "max_new_tokens": 2} | arguments
+    with pytest.raises(ParameterError, match=named):
+        GEN.generate(**given)
+    if "batch_size" not in given:
+        given.pop("logprobs", None)
+        with pytest.raises(ParameterError, match=named):
+            GEN.stream(**given)  # at the call, not at the first chunk
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_other_doors_check_too() -> None:
+    with pytest.raises(ParameterError, match="model must be"):
+        aigc.Generator(torch.nn.Identity(), tiny.tokenizer())
+    with pytest.raises(ParameterError, match="tokenizer must be"):
+        aigc.Generator(tiny.model("llama"), "gpt2")
+    with pytest.raises(ParameterError, match="texts"):
+        GEN.score([])
+    with pytest.raises(ParameterError, match="messages"):
+        GEN.chat([{"content": "no role"}])
+    with pytest.raises(ModelError, match="chat template"):
+        GEN.chat([{"role": "user", "content": "hello"}])
+
+
+class Broken:
+    """A model's forward that returns bad logits for some rows, from some step on."""
+
+    def __init__(self, model: torch.nn.Module, *, value: float, token: int) -> None:
+        self.forward_as_it_was = model.forward
+        self.value, self.token = value, token
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        out = self.forward_as_it_was(*args, **kwargs)
+        hit = (kwargs["input_ids"] == self.token).any(-1)
+        out.logits[hit] = self.value
+        return out
+
+
+@pytest.mark.parametrize(("value", "status"), [(math.nan, Status.NAN), (math.inf, Status.INF), (-math.inf, Status.EMPTY)])
+def test_a_row_of_bad_logits_ends_and_its_neighbours_do_not_notice(value: float, status: Status, monkeypatch: Any) -> None:
+    model = tiny.model("llama")
+    gen = aigc.Generator(model, tiny.tokenizer())
+    prompts = ["abc", "poison!", "def ghi"]
+    healthy = gen.generate(prompts, max_new_tokens=8, seed=1)
+    bang = tiny.tokenizer()("!")["input_ids"][0]
+    monkeypatch.setattr(model, "forward", Broken(model, value=value, token=bang))
+    out = gen.generate(prompts, max_new_tokens=8, seed=1)
+    assert (out[1].finish_reason, out[1].status, out[1].text, out[1].tokens) == ("error", status, "", ())
+    for i in (0, 2):
+        if bang not in healthy[i].tokens:
+            assert (out[i].text, out[i].status) == (healthy[i].text, Status.OK)
+    assert bang not in healthy[0].tokens, "the test needs a healthy neighbour"
+
+
+def test_interrupting_leaves_the_model_usable() -> None:
+    before = GEN.generate("abc", max_new_tokens=6, seed=4).texts
+    stream = GEN.stream(["abc", "de"], max_new_tokens=6, seed=4)
+    next(stream)
+    stream.close()
+    stream = GEN.stream("abc", max_new_tokens=6, seed=4)
+    with pytest.raises(KeyboardInterrupt):
+        for _ in stream:
+            assert not torch.is_inference_mode_enabled(), "inference mode leaked into the caller's code"
+            raise KeyboardInterrupt
+    assert GEN.generate("abc", max_new_tokens=6, seed=4).texts == before
+
+
+def test_the_callers_objects_are_left_as_they_were() -> None:
+    model, tokenizer = tiny.model("gpt2"), tiny.tokenizer()
+    model.train()
+    weights = {name: value.clone() for name, value in model.state_dict().items()}
+    config, modes = model.config.to_dict(), [module.training for module in model.modules()]
+    padding = tokenizer.padding_side, tokenizer.pad_token, len(tokenizer)
+    gen = aigc.Generator(model, tokenizer)
+    texts = [gen.generate("abc", max_new_tokens=8, seed=1).texts for _ in range(2)]
+    assert texts[0] == texts[1], "dropout was on"
+    gen.score("abc")
+    assert [module.training for module in model.modules()] == modes
+    assert model.config.to_dict() == config
+    assert (tokenizer.padding_side, tokenizer.pad_token, len(tokenizer)) == padding
+    assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    place = tmp_path / "model"
+    GEN.save_pretrained(place)
+    return place
+
+
+def edit(name: str, **changes: Any) -> Callable[[Path], None]:
+    def apply(folder: Path) -> None:
+        file = folder / name
+        content = json.loads(file.read_text()) | changes
+        file.write_text(json.dumps(content))
+        (folder / "manifest.json").unlink()
+
+    return apply
+
+
+def tensors(change: Callable[[dict[str, torch.Tensor]], Any]) -> Callable[[Path], None]:
+    def apply(folder: Path) -> None:
+        state = load_file(folder / "model.safetensors")
+        change(state)
+        save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+        (folder / "manifest.json").unlink()
+
+    return apply
+
+
+def raw(name: str, change: Callable[[bytes], bytes], *, manifest: bool) -> Callable[[Path], None]:
+    def apply(folder: Path) -> None:
+        (folder / name).write_bytes(change((folder / name).read_bytes()))
+        if not manifest:
+            (folder / "manifest.json").unlink()
+
+    return apply
+
+
+def only_pickle(folder: Path) -> None:
+    (folder / "manifest.json").unlink()
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+
+
+def index_outside(folder: Path) -> None:
+    (folder / "manifest.json").unlink()
+    shutil.copy(folder / "model.safetensors", folder.parent / "elsewhere.safetensors")
+    weight_map = {"lm_head.weight": "../elsewhere.safetensors"}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+
+
+def flip(content: bytes) -> bytes:
+    changed = bytearray(content)
+    changed[len(content) // 2] ^= 1
+    return bytes(changed)
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "bit flipped": (raw("model.safetensors", flip, manifest=True), "model.safetensors"),
+    "tokenizer bit flipped": (raw("tokenizer.json", flip, manifest=True), "tokenizer.json"),
+    "truncated": (raw("model.safetensors", lambda b: b[:-100], manifest=True), "model.safetensors"),
+    "truncated, no manifest": (raw("model.safetensors", lambda b: b[:-100], manifest=False), "model.safetensors"),
+    "empty": (raw("model.safetensors", lambda b: b"", manifest=True), "model.safetensors"),
+    "empty, no manifest": (raw("model.safetensors", lambda b: b"", manifest=False), "model.safetensors"),
+    "no weights": (lambda f: [(f / n).unlink() for n in ("model.safetensors", "manifest.json")], "safetensors"),
+    "no config": (lambda f: [(f / n).unlink() for n in ("config.json", "manifest.json")], "config.json"),
+    "no tokenizer": (
+        lambda f: [(f / n).unlink() for n in ("tokenizer.json", "tokenizer_config.json", "manifest.json")],
+        "model",
+    ),
+    "tensor missing": (tensors(lambda s: s.pop("model.norm.weight")), "model.norm.weight"),
+    "tensor left over": (tensors(lambda s: s.update(extra=torch.ones(1))), "extra"),
+    "tensor misshapen": (tensors(lambda s: s.update({"model.norm.weight": torch.ones(7)})), "model.norm.weight"),
+    "pickle": (only_pickle, "pickle"),
+    "index outside": (index_outside, "index"),
+    "auto_map": (edit("config.json", auto_map={"AutoModelForCausalLM": "evil.Model"}), "auto_map"),
+    "negative size": (edit("config.json", hidden_size=-4), "hidden_size"),
+    "zero layers": (edit("config.json", num_hidden_layers=0), "num_hidden_layers"),
+    "absurd layers": (edit("config.json", num_hidden_layers=10**9), "num_hidden_layers"),
+    "absurd size": (edit("config.json", hidden_size=10**12), "hidden_size"),
+    "size as text": (edit("config.json", vocab_size="many"), "vocab_size"),
+    "unknown architecture": (edit("config.json", model_type="nonesuch", architectures=["Nonesuch"]), "model"),
+    "config is no JSON": (raw("config.json", lambda b: b"{", manifest=False), "config.json"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE, ids=str)
+def test_damaged_folders(folder: Path, damage: str) -> None:
+    harm, named = DAMAGE[damage]
+    harm(folder)
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    with pytest.raises(ModelFileError, match=named):
+        aigc.Generator.from_pretrained(folder, device="cpu", dtype="float32")
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+
+
+def test_a_saved_model_writes_the_same(folder: Path) -> None:
+    again = aigc.Generator.from_pretrained(folder, device="cpu", dtype="float32")
+    assert again.generate("abc", max_new_tokens=12, seed=3).texts == GEN.generate("abc", max_new_tokens=12, seed=3).texts
+
+
+def test_code_beside_the_weights_is_never_run(folder: Path) -> None:
+    mark = folder / "ran"
+    (folder / "evil.py").write_text(f"open({str(mark)!r}, 'w').close()\nclass Model: ...\n")
+    edit("config.json", auto_map={"AutoConfig": "evil.Model", "AutoModelForCausalLM": "evil.Model"})(folder)
+    with pytest.raises(ModelFileError, match="never runs"):
+        aigc.Generator.from_pretrained(folder)
+    edit_tokenizer = json.loads((folder / "tokenizer_config.json").read_text()) | {
+        "auto_map": {"AutoTokenizer": ["evil.Model", None]}
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(edit_tokenizer))
+    config = json.loads((folder / "config.json").read_text())
+    del config["auto_map"]
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelFileError, match="never runs"):
+        aigc.Generator.from_pretrained(folder)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("name", ["no/such/folder/here", "./nowhere", "../x", "a b", "", "/nonexistent"])
+def test_unknown_folders(name: str) -> None:
+    with pytest.raises(AigcError, match="model must be"):
+        aigc.Generator.from_pretrained(name)
+    with pytest.raises(ModelNotFoundError, match="model must be"):
+        aigc.Generator.from_pretrained(Path("nowhere") / "at-all")
+
+
+def test_a_hub_name_that_is_not_cached_offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import huggingface_hub.constants as hub
+
+    monkeypatch.setattr(hub, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(hub, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(ModelNotFoundError, match="hf download"):
+        aigc.Generator.from_pretrained("someone/no-such-model-anywhere")
+
+
+def test_zero_temperature_is_greedy_and_may_repeat() -> None:
+    """Not an error: rows of temperature 0 may share a call with others, so n > 1 is the caller's choice."""
+    out = GEN.generate("abc", n=2, max_new_tokens=4, sampler=Temperature(0.0))
+    assert out[0].text == out[1].text == GEN.generate("abc", max_new_tokens=4, sampler=Greedy())[0].text
