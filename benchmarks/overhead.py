@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from tokenizers import Tokenizer, models
+from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers.cache_utils import DynamicCache
 
@@ -40,7 +40,7 @@ def tiny() -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
         )
         model = LlamaForCausalLM(config).eval()
     words = Tokenizer(models.WordLevel({f"w{i}": i for i in range(VOCABULARY)}, unk_token="w0"))
-    words.pre_tokenizer = __import__("tokenizers").pre_tokenizers.Whitespace()
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
     return model, PreTrainedTokenizerFast(tokenizer_object=words)
 
 

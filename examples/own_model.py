@@ -14,7 +14,9 @@ tokenizer = PreTrainedTokenizerFast(tokenizer_object=letters)
 
 with torch.random.fork_rng():
     torch.manual_seed(0)
-    model = GPT2LMHeadModel(GPT2Config(vocab_size=256, n_embd=64, n_layer=2, n_head=2, n_positions=128)).eval()
+    model = GPT2LMHeadModel(
+        GPT2Config(vocab_size=256, n_embd=64, n_layer=2, n_head=2, n_positions=128, bos_token_id=None, eos_token_id=None)
+    ).eval()
 
 gen = aigc.Generator(model, tokenizer)
 print(gen)

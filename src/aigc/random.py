@@ -4,8 +4,9 @@ No generator is kept and none is advanced, so a row draws the same noise alone o
 other row has finished; and the noise of one token can be had without that of the others.
 
 The bits are SplitMix64's output function (Steele, Lea and Flood, "Fast splittable pseudorandom number generators",
-OOPSLA 2014) applied twice: once to `seed + step * c`, once to that plus the index. A uniform takes 52 of the 64 bits and
-lies at the middle of its cell, so it is never 0 and never 1.
+OOPSLA 2014) applied twice: `mix(mix(seed) + step * c + index)`. The seed is hashed to a far place of the 64-bit ring, so
+that neighbouring seeds share no counters; steps of one seed are c apart, so that none of their indices meet. A uniform
+takes 52 of the 64 bits and lies at the middle of its cell, so it is never 0 and never 1.
 """
 
 import secrets
@@ -15,7 +16,18 @@ from torch import Tensor
 
 from aigc._checks import fail_type, integer
 
-__all__ = ["check_seed", "fresh_seed", "gumbel", "normal", "stream", "uniform"]
+__all__ = [
+    "advance",
+    "check_seed",
+    "counter",
+    "fresh_seed",
+    "gumbel",
+    "gumbel_from",
+    "normal",
+    "stream",
+    "uniform",
+    "uniform_from",
+]
 
 _WEYL = -7046029254386353131  # 2^64 / golden ratio, as a signed number
 _FIRST, _SECOND = -4658895280553007687, -7723592293110705685
@@ -40,8 +52,8 @@ def uniform(seed: int | Tensor, step: int | Tensor, index: int | Tensor) -> Tens
         >>> uniform(torch.tensor([7, 0]), 0, 2)[1] == uniform(0, 0, 2)
         tensor(True)
     """
-    cell = _shift(_bits(seed, step, index), 12)
-    return (cell.double() + 0.5) * 2.0**-52
+    device = next((x.device for x in (seed, step, index) if isinstance(x, Tensor)), torch.device("cpu"))
+    return _uniform(counter(_int64("seed", seed, device), step), _int64("index", index, device))
 
 
 def gumbel(seed: int | Tensor, step: int | Tensor, index: int | Tensor) -> Tensor:
@@ -60,6 +72,56 @@ def gumbel(seed: int | Tensor, step: int | Tensor, index: int | Tensor) -> Tenso
         tensor(True)
     """
     return uniform(seed, step, index).log_().neg_().log_().neg_()
+
+
+def counter(seed: Tensor, step: int | Tensor) -> Tensor:
+    """Returns where the noise of (seed, step) begins: `gumbel_from` adds the index.
+
+    A loop that draws with the same seeds again and again hashes them once with `counter(seed, 0)` and moves on with
+    `advance`.
+
+    Args:
+        seed: int64.
+        step: An int, or int64.
+
+    Example:
+        >>> start = counter(torch.tensor([7]), 3)
+        >>> gumbel_from(start, torch.tensor([5])) == gumbel(7, 3, 5)
+        tensor([True])
+    """
+    return advance(_mix(_int64("seed", seed, seed.device)), step)
+
+
+def advance(start: Tensor, step: int | Tensor) -> Tensor:
+    """Moves a counter on by some steps.
+
+    Example:
+        >>> torch.equal(advance(counter(torch.tensor([7]), 1), 2), counter(torch.tensor([7]), 3))
+        True
+    """
+    if isinstance(step, Tensor):
+        return start + _int64("step", step, start.device) * _STEP
+    return start + _signed(check_seed("step", step) * _STEP)
+
+
+def uniform_from(start: Tensor, index: Tensor) -> Tensor:
+    """Returns the uniforms of `uniform` at counters; the two broadcast.
+
+    Example:
+        >>> uniform_from(counter(torch.tensor([7]), 3), torch.tensor([5])) == uniform(7, 3, 5)
+        tensor([True])
+    """
+    return _uniform(start, index)
+
+
+def gumbel_from(start: Tensor, index: Tensor) -> Tensor:
+    """Returns the noise of `gumbel` at counters; the two broadcast.
+
+    Example:
+        >>> torch.equal(gumbel_from(counter(torch.tensor([0]), 0), torch.arange(3)), gumbel(0, 0, torch.arange(3)))
+        True
+    """
+    return _uniform(start, index).log_().neg_().log_().neg_()
 
 
 def normal(seed: int | Tensor, index: int | Tensor, *, step: int | Tensor = 0) -> Tensor:
@@ -112,10 +174,13 @@ def check_seed(name: str, value: object) -> int:
     return integer(name, value, low=-(2**63), high=2**63 - 1)
 
 
-def _bits(seed: int | Tensor, step: int | Tensor, index: int | Tensor) -> Tensor:
-    device = next((x.device for x in (seed, step, index) if isinstance(x, Tensor)), torch.device("cpu"))
-    key = _mix(_int64("seed", seed, device) + _int64("step", step, device) * _STEP)
-    return _mix(key + _int64("index", index, device))
+def _uniform(start: Tensor, index: Tensor) -> Tensor:
+    return (_shift(_mix(start + index), 12).double() + 0.5) * 2.0**-52
+
+
+def _signed(x: int) -> int:
+    """The int64 that has the lower 64 bits of a Python int."""
+    return (x + 2**63) % 2**64 - 2**63
 
 
 def _int64(name: str, value: int | Tensor, device: torch.device) -> Tensor:

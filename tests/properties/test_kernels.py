@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import rows
-from aigc import kernels
+from aigc import kernels, random
 from aigc.kernels import Parameters, Status, reference
 
 EDGE = 2e-6  # two float sums may straddle the nucleus edge by this much: the one licence of the specification
@@ -102,9 +102,9 @@ def test_the_torch_path_is_the_specification_to_the_token(
     x: Tensor, t: float | None, k: int | None, p: float | None, m: float | None, seed: int, step: int
 ) -> None:
     given = kernels.parameters(x.shape[:1], temperature=t, top_k=k, top_p=p, min_p=m, device=x.device)
-    seeds, steps = seed ^ torch.arange(len(x)), torch.full((len(x),), step)
-    spec = reference.sample(x, given, seed=seeds, step=steps)
-    fast = kernels.run(x, given, seed=seeds, step=steps)
+    start = random.counter(seed ^ torch.arange(len(x)), step)
+    spec = reference.sample(x, given, start)
+    fast = kernels.run(x, given, start)
     same = torch.tensor([_near_edge(row, t, k, p, m) for row in x]) | (spec.token == fast.token)
     assert same.all()
     exact = torch.tensor([not _near_edge(row, t, k, p, m) for row in x])
@@ -213,8 +213,8 @@ def test_large_vocabularies_agree_with_the_specification(vocab: int, scale: floa
     for some in ({}, {"top_k": 50}, {"top_p": 0.9}, {"min_p": 0.02}, {"top_k": 5000, "top_p": 0.95}):
         full = {"temperature": 0.9, "top_k": None, "top_p": None, "min_p": None} | some
         given_rows = kernels.parameters((3,), device=x.device, **full)
-        seeds, steps = torch.arange(3), torch.arange(3)
-        spec, fast = (way(x, given_rows, seed=seeds, step=steps) for way in (reference.sample, kernels.run))
+        start = random.counter(torch.arange(3), torch.arange(3))
+        spec, fast = (way(x, given_rows, start) for way in (reference.sample, kernels.run))
         assert torch.equal(spec.token, fast.token), some
         assert torch.equal(spec.kept, fast.kept), some
 
@@ -243,4 +243,4 @@ def test_leading_shapes_are_kept() -> None:
     flat = kernels.sample(x.view(6, 7), seed=torch.arange(6), top_k=2)
     assert draw.token.shape == (2, 3)
     assert torch.equal(draw.token.flatten(), flat.token)
-    assert kernels.run(x.view(6, 7), Parameters(), seed=torch.arange(6), step=torch.zeros(6).long()).kept.eq(7).all()
+    assert kernels.run(x.view(6, 7), Parameters(), random.counter(torch.arange(6), 0)).kept.eq(7).all()

@@ -23,8 +23,7 @@ def splitmix(x: int) -> int:
 
 @given(seed=rows.seed, step=rows.step, index=st.integers(-(2**40), 2**40))
 def test_uniforms_are_those_of_exact_integers(seed: int, step: int, index: int) -> None:
-    key = splitmix((seed + step * 0x3C6EF372FE94F82B) & MASK)
-    cell = splitmix((key + index) & MASK) >> 12
+    cell = splitmix((splitmix(seed & MASK) + step * 0x3C6EF372FE94F82B + index) & MASK) >> 12
     u = float(random.uniform(seed, step, index))
     assert u == (cell + 0.5) / 2**52
     assert 0 < u < 1

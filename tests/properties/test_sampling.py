@@ -136,7 +136,7 @@ def test_bad_rows_stay_visible(x: Tensor, f: Filter) -> None:
 def test_a_chain_draws_the_same_fused_and_filter_by_filter(x: Tensor, t: float, k: int, seed: int) -> None:
     fused = Categorical(chain(Temperature(t), TopK(k), MinP(0.01)))
     plain = Categorical(lambda logits: MinP(0.01)(TopK(k)(Temperature(t)(logits.double()))))
-    noise = Noise(seed ^ torch.arange(2), 3)
+    noise = Noise.of(seed ^ torch.arange(2), 3)
     a, b = (sampler.step(x, sampler.init([[0], [0]]), noise)[0] for sampler in (fused, plain))
     assert torch.equal(a.token, b.token)
     assert torch.equal(a.kept, b.kept)
@@ -147,7 +147,7 @@ def test_a_chain_draws_the_same_fused_and_filter_by_filter(x: Tensor, t: float, 
 def test_rows_with_samplers_of_their_own_draw_as_if_alone(x: Tensor, seed: int, data: st.DataObject) -> None:
     pool: list[Sampler] = [Categorical(TopK(3)), Categorical(Greedy()), Categorical(chain(Temperature(2.0), TopP(0.8)))]
     chosen = tuple(data.draw(st.lists(st.sampled_from(pool), min_size=4, max_size=4)))
-    sampler, noise = PerRow(chosen), Noise(seed ^ torch.arange(4), 1)
+    sampler, noise = PerRow(chosen), Noise.of(seed ^ torch.arange(4), 1)
     state = sampler.init([[0]] * 4)
     draw, state = sampler.step(x, state, noise)
     for i, one in enumerate(chosen):
@@ -162,7 +162,7 @@ def test_rows_with_samplers_of_their_own_draw_as_if_alone(x: Tensor, seed: int, 
 def test_parameters_per_row_leave_with_their_rows(x: Tensor, seed: int, alive: list[int]) -> None:
     f = chain(Temperature(torch.tensor([0.5, 1.0, 2.0])), TopK(torch.tensor([1, 5, 2000])))
     sampler, rows_left = Categorical(f), torch.tensor(alive)
-    noise = Noise(seed ^ torch.arange(3), 0)
+    noise = Noise.of(seed ^ torch.arange(3), 0)
     draw, state = sampler.step(x, sampler.init([[0]] * 3), noise)
     again, _ = sampler.step(x[rows_left], select(state, rows_left), noise.select(rows_left))
     assert torch.equal(again.token, draw.token[rows_left])

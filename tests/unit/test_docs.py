@@ -38,7 +38,7 @@ def test_the_sampler_of_the_guide_runs() -> None:
     sampler = names["sampler"]
     state = sampler.init([[0, 2], [1, 3]])
     logits = torch.tensor([[0.0, 0.0, 50.0, 1.0], [0.0, 0.0, 1.0, 50.0]])
-    draw, state = sampler.step(logits, state, Noise(torch.tensor([1, 2]), 0))
+    draw, state = sampler.step(logits, state, Noise.of(torch.tensor([1, 2]), 0))
     assert draw.token[0] != 2
     assert draw.token[1] != 3
     assert torch.equal(state[0], draw.token)

@@ -79,7 +79,7 @@ def sample(
     rows, flat = _flat(logits)
     given = parameters(rows, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, device=logits.device)
     seeds, steps = _one_per_row("seed", seed, rows, flat.device), _one_per_row("step", step, rows, flat.device)
-    result = run(flat, given, seed=seeds, step=steps)
+    result = run(flat, given, random.counter(seeds, steps))
     return Draw(*(field.reshape(rows) for field in result))
 
 
@@ -111,48 +111,62 @@ def threshold(
         tensor(0.3000)
     """
     rows, flat = _flat(logits)
-    given = parameters(rows, temperature=None, top_k=top_k, top_p=top_p, min_p=min_p, device=logits.device)
+    given = parameters(rows, top_k=top_k, top_p=top_p, min_p=min_p, device=logits.device)
     return _torch.threshold(flat, given).reshape(rows)
 
 
-def run(logits: Tensor, given: Parameters, *, seed: Tensor, step: Tensor) -> Draw:
-    """Draws like `sample`, from arguments that are already checked: `(rows, vocab)` logits, int64 `(rows,)` seed and step.
+def run(logits: Tensor, given: Parameters, start: Tensor) -> Draw:
+    """Draws like `sample`, from arguments that are already checked.
+
+    Args:
+        logits: `(rows, vocab)`, floating.
+        given: What `parameters` returns.
+        start: `aigc.random.counter(seed, step)` of each row, int64 `(rows,)`.
 
     Example:
         >>> import torch
-        >>> from aigc import kernels
-        >>> kernels.run(torch.zeros(1, 4), Parameters(), seed=torch.zeros(1).long(), step=torch.zeros(1).long()).kept
+        >>> from aigc import kernels, random
+        >>> kernels.run(torch.zeros(1, 4), kernels.Parameters(), random.counter(torch.tensor([7]), 0)).kept
         tensor([4])
     """
-    return _torch.sample(logits, given, seed=seed, step=step)
+    return _torch.sample(logits, given, start)
 
 
 def parameters(
     rows: torch.Size | tuple[int, ...],
     *,
-    temperature: Number | None,
-    top_k: int | Tensor | None,
-    top_p: Number | None,
-    min_p: Number | None,
-    device: torch.device,
+    temperature: Number | None = None,
+    top_k: int | Tensor | None = None,
+    top_p: Number | None = None,
+    min_p: Number | None = None,
+    device: torch.device | None = None,
 ) -> Parameters:
     """Checks filter parameters, and gives each one number per row.
 
     Example:
-        >>> import torch
         >>> from aigc import kernels
-        >>> kernels.parameters((2,), temperature=0.5, top_k=None, top_p=None, min_p=None, device=torch.device("cpu"))[0]
-        tensor([0.5000, 0.5000], dtype=torch.float64)
+        >>> kernels.parameters((2,), temperature=0.5).divisor
+        tensor([[0.5000],
+                [0.5000]], dtype=torch.float64)
     """
-    return Parameters(
-        _checked("temperature", temperature, rows, device, condition="a finite number of at least 0", low=0.0),
-        _checked("top_k", top_k, rows, device, condition="an integer of at least 1", low=1, whole=True),
-        _checked("top_p", top_p, rows, device, condition="a number in (0, 1]", low=0.0, open_low=True, high=1.0),
-        _checked(
-            "min_p", min_p, rows, device, condition="a number in (0, 1]", low=0.0,
-            open_low=not isinstance(min_p, Tensor), high=1.0,
-        ),
-    )  # fmt: skip
+    t = _checked("temperature", temperature, rows, condition="a finite number of at least 0", low=0.0)
+    k = _checked("top_k", top_k, rows, condition="an integer of at least 1", low=1, whole=True)
+    p = _checked("top_p", top_p, rows, condition="a number in (0, 1]", low=0.0, open_low=True, high=1.0)
+    open_low = not isinstance(min_p, Tensor)
+    m = _checked("min_p", min_p, rows, condition="a number in (0, 1]", low=0.0, open_low=open_low, high=1.0)
+    greedy = None if t is None or bool((t > 0).all()) else t == 0
+    cutting = (p is not None and bool((p < 1).all())) or (m is not None and bool((m > 0).all()))
+    given = Parameters(
+        divisor=None if t is None else t.where(t > 0, 1.0),
+        greedy=greedy,
+        top_k=k,
+        top_p=p,
+        log_min_p=None if m is None else m.log(),
+        all_greedy=greedy is not None and bool(greedy.all()),
+        largest_k=None if k is None or not len(k) else int(k.max()),
+        surely_cut=cutting,
+    )
+    return given if device is None else given.to(device)
 
 
 def backend(device: str | torch.device) -> str:
@@ -202,7 +216,6 @@ def _checked(
     name: str,
     value: float | Tensor | None,
     rows: torch.Size | tuple[int, ...],
-    device: torch.device,
     *,
     condition: str,
     low: float,
@@ -216,14 +229,14 @@ def _checked(
     if isinstance(value, Tensor):
         if value.is_complex() or value.dtype == torch.bool or (whole and value.is_floating_point()):
             raise fail_type(name, condition, value.dtype)
-        given = value.to(device=device, dtype=dtype)
+        given = value.to(dtype)
     elif isinstance(value, bool) or not isinstance(value, int if whole else int | float):
         raise fail_type(name, condition, value)
     else:
-        given = torch.tensor(value, dtype=dtype, device=device)
+        given = torch.tensor(value, dtype=dtype)
     inside = (given > low if open_low else given >= low) & (given <= high) & (given < math.inf)
     if not bool(inside.all()):
         raise fail(name, condition, value.tolist() if isinstance(value, Tensor) else value, "None is off.")
     if given.ndim and given.shape != torch.Size(rows):
         raise fail(name, f"a number, or one for each row, of shape {tuple(rows)}", tuple(given.shape))
-    return given.expand(rows).reshape(-1)
+    return given.expand(rows).reshape(-1, 1)

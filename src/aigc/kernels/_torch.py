@@ -4,7 +4,7 @@ A partial `topk` of a few hundred logits is a hundred times cheaper than a sort,
 if the smallest logit of the list lies *below* the threshold found in the list, no token outside of it can survive, so the
 threshold is the true one. For top-p the list's probabilities are compared with the whole row's, so a nucleus that does not
 fit in the list keeps every token of it, and the certificate fails. Rows without a certificate are tried once more with a
-longer list, and then done as the specification does them. Rows that no filter cuts need no list.
+longer list, and then sorted. Rows that no filter cuts need no list.
 
 Every sum over a row is taken in blocks of fixed size and then in order, so that its bits do not depend on the rows beside
 it. What is drawn is decided in float64, on the survivors only.
@@ -25,45 +25,45 @@ __all__ = ["sample", "threshold"]
 NARROW, WIDE = 256, 4096  # lengths of the first list and of the second
 
 
-def sample(logits: Tensor, parameters: Parameters, *, seed: Tensor, step: Tensor) -> Draw:
-    """Draws one token per row of `logits` `(rows, vocab)`; seed and step are int64 `(rows,)`."""
+def sample(logits: Tensor, given: Parameters, start: Tensor) -> Draw:
+    """Draws one token per row of `logits` `(rows, vocab)`; `start` `(rows,)` is where each row's noise begins."""
+    if bool(logits.amax(-1).isfinite().all()):
+        result = _sample(logits, given, start)
+        return Draw(result.token, result.logprob.float(), result.kept, result.mass.float(), torch.zeros_like(result.token))
     state = reference.status(logits)
     bad = state != Status.OK
-    any_bad = bool(bad.any())
-    if any_bad:
-        logits = logits.masked_fill(bad[:, None], 0)
-    result = _sample(logits, parameters, seed, step)
-    if any_bad:
-        result = _Result(
-            token=result.token.masked_fill(bad, -1),
-            logprob=result.logprob.masked_fill(bad, math.nan),
-            kept=result.kept.masked_fill(bad, 0),
-            mass=result.mass.masked_fill(bad, math.nan),
-        )
-    return Draw(result.token, result.logprob.float(), result.kept, result.mass.float(), state)
+    result = _sample(logits.masked_fill(bad[:, None], 0), given, start)
+    return Draw(
+        token=result.token.masked_fill(bad, -1),
+        logprob=result.logprob.float().masked_fill(bad, math.nan),
+        kept=result.kept.masked_fill(bad, 0),
+        mass=result.mass.float().masked_fill(bad, math.nan),
+        status=state,
+    )
 
 
-def threshold(logits: Tensor, parameters: Parameters) -> Tensor:
+def threshold(logits: Tensor, given: Parameters) -> Tensor:
     """Returns the smallest logit that the filters keep, `(rows,)`, in the dtype of `logits` `(rows, vocab)`."""
-    state = reference.status(logits)
-    bad = state != Status.OK
     top = logits.amax(-1)
-    logits = logits.masked_fill(bad[:, None], 0)
-    active = _active(parameters, logits.shape[-1])
+    good = top.isfinite()
+    logits = logits.masked_fill(~good[:, None], 0)
+    cut = _cut_rows(given, logits.shape[-1], len(logits), logits.device)
     tau = logits.where(logits > -math.inf, math.inf).amin(-1)
-    if active.any():
-        tau[active] = _tau(logits[active], parameters.take(active))
-    return tau.where(~bad, top)
+    if bool(cut.any()):
+        tau[cut] = _tau(logits[cut], given.select(cut))
+    return tau.where(good, top)
 
 
 class _Result(NamedTuple):
+    """A `Draw` in float64, of rows that are all OK."""
+
     token: Tensor
     logprob: Tensor
     kept: Tensor
     mass: Tensor
 
 
-class _Listed(NamedTuple):
+class _List(NamedTuple):
     """The largest logits of each row, sorted, and what the filters make of them."""
 
     ids: Tensor
@@ -73,29 +73,15 @@ class _Listed(NamedTuple):
     certain: Tensor
 
 
-def _sample(logits: Tensor, parameters: Parameters, seed: Tensor, step: Tensor) -> _Result:
+def _sample(logits: Tensor, given: Parameters, start: Tensor) -> _Result:
     """Sends each row the way it needs to go; what a row gets does not depend on where the others go."""
-    greedy = None if parameters.temperature is None else parameters.temperature == 0
-    if greedy is not None and bool(greedy.all()):
+    if given.all_greedy:
         return _greedy(logits)
-    result = _drawn(logits, parameters, seed, step)
-    if greedy is not None and bool(greedy.any()):
-        first = _greedy(logits)
-        result = _Result(*(a.where(~greedy, b) for a, b in zip(result, first, strict=True)))
+    result = _drawn(logits, given, start)
+    if given.greedy is not None and bool(given.greedy.any()):
+        greedy = given.greedy[:, 0]
+        return _Result(*(b.where(greedy, a) for a, b in zip(result, _greedy(logits), strict=True)))
     return result
-
-
-def _drawn(logits: Tensor, parameters: Parameters, seed: Tensor, step: Tensor) -> _Result:
-    active = _active(parameters, logits.shape[-1])
-    if bool(active.all()):
-        return _cut(logits, parameters, seed, step, NARROW)
-    if not bool(active.any()):
-        return _uncut(logits, parameters, seed, step)
-    parts = []
-    for rows, way in ((active, True), (~active, False)):
-        part = logits[rows], parameters.take(rows), seed[rows], step[rows]
-        parts.append((rows, _cut(*part, NARROW) if way else _uncut(*part)))
-    return _merge(parts)
 
 
 def _greedy(logits: Tensor) -> _Result:
@@ -104,153 +90,156 @@ def _greedy(logits: Tensor) -> _Result:
     return _Result(token, zeros, torch.ones_like(token), zeros + 1)
 
 
-def _uncut(logits: Tensor, parameters: Parameters, seed: Tensor, step: Tensor) -> _Result:
-    """Rows that keep every token that is not -inf."""
-    z = reference.tempered(logits, parameters)
-    kept = (logits > -math.inf).sum(-1)
-    masses = reference.block_masses(z)
-    total = masses.cumsum(-1)[:, -1]
-    token = torch.empty_like(kept)
-    few = kept <= reference.FLAT
-    if bool(few.any()):
-        token[few] = reference.draw(z[few], logits[few] > -math.inf, seed=seed[few], step=step[few])
-    if not bool(few.all()):
-        token[~few] = _two_levels(z[~few], masses[~few], seed[~few], step[~few])
-    logprob = z.gather(-1, token[:, None])[:, 0] - total.log()
-    return _Result(token, logprob, kept, torch.ones_like(logprob))
-
-
-def _two_levels(z: Tensor, masses: Tensor, seed: Tensor, step: Tensor) -> Tensor:
-    """The draw of the specification for many survivors, with noise for the blocks and for one block's tokens."""
-    seed, step = seed[:, None], step[:, None]
-    block = torch.arange(masses.shape[-1], device=z.device)
-    chosen = (masses.log() + random.gumbel(seed, step, -1 - block)).argmax(-1, keepdim=True)
-    token = chosen * reference.BLOCK + torch.arange(reference.BLOCK, device=z.device)
-    outside = token >= z.shape[-1]
-    score = z.gather(-1, token.masked_fill(outside, 0)).masked_fill(outside, -math.inf)
-    best = (score + random.gumbel(seed, step, token)).argmax(-1, keepdim=True)
-    return token.gather(-1, best)[:, 0]
-
-
-def _cut(logits: Tensor, parameters: Parameters, seed: Tensor, step: Tensor, width: int) -> _Result:
-    """Rows that a filter may cut: certain ones from a list, the others from a longer one or as specified."""
-    total = _total(logits, parameters)
-    listed = _list(logits, parameters, total, width)
-    certain = listed.certain & (listed.keep.sum(-1) <= reference.FLAT)
-    if bool(certain.all()):
-        return _from_list(listed, total, seed, step)
+def _drawn(logits: Tensor, given: Parameters, start: Tensor) -> _Result:
+    vocabulary = logits.shape[-1]
+    if given.surely_cut or (given.largest_k is not None and given.largest_k < vocabulary):
+        return _cut(logits, given, start, NARROW)
+    cut = _cut_rows(given, vocabulary, len(logits), logits.device)
     parts = []
-    for rows, done in ((certain, True), (~certain, False)):
-        if not bool(rows.any()):
-            continue
-        if done:
-            few = _Listed(*(field[rows] for field in listed))
-            parts.append((rows, _from_list(few, total[rows], seed[rows], step[rows])))
-        else:
-            rest = logits[rows], parameters.take(rows), seed[rows], step[rows]
-            parts.append((rows, _cut(*rest, WIDE) if width < WIDE else _as_specified(*rest)))
+    for rows, is_cut in ((cut, True), (~cut, False)):
+        if bool(rows.any()):
+            part = logits[rows], given.select(rows), start[rows]
+            result = _cut(*part, NARROW) if is_cut else _uncut(*part)
+            parts.append((rows, result if is_cut else result._replace(mass=torch.ones_like(result.mass))))
     return _merge(parts)
 
 
-def _from_list(listed: _Listed, total: Tensor, seed: Tensor, step: Tensor) -> _Result:
-    z = listed.z.where(listed.keep, -math.inf)
-    best = (z + random.gumbel(seed[:, None], step[:, None], listed.ids)).argmax(-1, keepdim=True)
+def _uncut(logits: Tensor, given: Parameters, start: Tensor) -> _Result:
+    """Draws from every token that is not -inf; `mass` is the sum of exp(z) over them, not yet a share."""
+    z = reference.tempered(logits, given)
+    kept = (logits > -math.inf).sum(-1)
+    masses = reference.block_masses(z)
+    token = torch.empty_like(kept)
+    few = kept <= reference.FLAT
+    if bool(few.any()):
+        token[few] = reference.draw(z[few], logits[few] > -math.inf, start[few])[:, 0]
+    if not bool(few.all()):
+        token[~few] = _two_levels(z[~few], masses[~few], start[~few])
+    whole = masses.cumsum(-1)[:, -1]
+    return _Result(token, z.gather(-1, token[:, None])[:, 0] - whole.log(), kept, whole)
+
+
+def _two_levels(z: Tensor, masses: Tensor, start: Tensor) -> Tensor:
+    """The draw of the specification for many survivors, with noise for the blocks and for one block's tokens."""
+    block = torch.arange(masses.shape[-1], device=z.device)
+    chosen = (masses.log() + random.gumbel_from(start[:, None], -1 - block)).argmax(-1, keepdim=True)
+    token = chosen * reference.BLOCK + torch.arange(reference.BLOCK, device=z.device)
+    outside = token >= z.shape[-1]
+    score = z.gather(-1, token.masked_fill(outside, 0)).masked_fill(outside, -math.inf)
+    best = (score + random.gumbel_from(start[:, None], token)).argmax(-1, keepdim=True)
+    return token.gather(-1, best)[:, 0]
+
+
+def _cut(logits: Tensor, given: Parameters, start: Tensor, width: int) -> _Result:
+    """Rows that a filter may cut: certain ones from a list, the others from a longer one or as specified."""
+    total = _total(logits, given)
+    listed = _list(logits, given, total, width)
+    if bool(listed.certain.all()):
+        return _from_list(listed, total, start)
+    parts = []
+    for rows, done in ((listed.certain, True), (~listed.certain, False)):
+        if not bool(rows.any()):
+            continue
+        if done:
+            parts.append((rows, _from_list(_List(*(field[rows] for field in listed)), total[rows], start[rows])))
+        else:
+            rest = logits[rows], given.select(rows), start[rows]
+            parts.append((rows, _cut(*rest, WIDE) if width < WIDE else _sorted(*rest, total[rows])))
+    return _merge(parts)
+
+
+def _from_list(listed: _List, total: Tensor, start: Tensor) -> _Result:
+    z = listed.z.masked_fill(~listed.keep, -math.inf)
+    best = (z + random.gumbel_from(start[:, None], listed.ids)).argmax(-1, keepdim=True)
     kept_mass = z.exp().cumsum(-1)[:, -1]  # in order: zeros at the end of a longer list change no bit
     logprob = z.gather(-1, best)[:, 0] - kept_mass.log()
     # The two sums are rounded differently; a share is at most the whole.
     return _Result(listed.ids.gather(-1, best)[:, 0], logprob, listed.keep.sum(-1), (kept_mass / total).clamp(max=1.0))
 
 
-def _as_specified(logits: Tensor, parameters: Parameters, seed: Tensor, step: Tensor) -> _Result:
-    result = reference.sample(logits, parameters, seed=seed, step=step)
-    return _Result(result.token, result.logprob.double(), result.kept, result.mass.double())
+def _sorted(logits: Tensor, given: Parameters, start: Tensor, total: Tensor) -> _Result:
+    """Rows that no list settles: the threshold from a sort, as specified, and a draw from what it leaves."""
+    left = logits.masked_fill(logits < reference.threshold(logits, given), -math.inf)
+    result = _uncut(left, given, start)
+    return result._replace(mass=(result.mass / total).clamp(max=1.0))
 
 
-def _tau(logits: Tensor, parameters: Parameters) -> Tensor:
-    total = _total(logits, parameters)
+def _tau(logits: Tensor, given: Parameters) -> Tensor:
+    total = _total(logits, given)
     for width in (NARROW, WIDE):
-        listed = _list(logits, parameters, total, width)
+        listed = _list(logits, given, total, width)
         if bool(listed.certain.all()):
             return listed.tau
     tau, uncertain = listed.tau, ~listed.certain
-    tau[uncertain] = reference.threshold(logits[uncertain], parameters.take(uncertain))
+    tau[uncertain] = reference.threshold(logits[uncertain], given.select(uncertain))[:, 0]
     return tau
 
 
-def _list(logits: Tensor, parameters: Parameters, total: Tensor, width: int) -> _Listed:
+def _list(logits: Tensor, given: Parameters, total: Tensor, width: int) -> _List:
     """Applies the filters to the largest logits of each row; `certain` says where that is the whole truth.
 
     The length of the list is fixed: were it the largest k of the batch, a row's way would depend on its neighbours. A
-    k that does not fit keeps the whole list, and so fails the certificate.
+    k that does not fit keeps the whole list, and so fails the certificate. So does a row with more than `FLAT`
+    survivors, which draws in two levels.
     """
     vocabulary = logits.shape[-1]
     values, ids = logits.topk(min(width, vocabulary))
-    z = _tempered(values, parameters)
-    keep = values > -math.inf
-    complete = torch.full_like(total, values.shape[-1] == vocabulary, dtype=torch.bool)
-    fits = complete
-    if parameters.top_k is not None:
-        k = parameters.top_k[:, None]
-        last = values.gather(-1, k.clamp(max=values.shape[-1]) - 1)
-        keep = keep & ((values >= last) | (k >= vocabulary))
-        fits = complete | (values[:, -1] < last[:, 0]) | (parameters.top_k >= vocabulary)
-    mass = z.exp() * keep
-    running = mass.cumsum(-1)
-    whole = total
-    if parameters.top_k is not None:
-        whole = total.where(parameters.top_k >= vocabulary, running[:, -1])
-    if parameters.top_p is not None:
-        p = parameters.top_p[:, None]
-        keep = keep & ((running - mass < p * whole[:, None]) | (p >= 1))
-    if parameters.min_p is not None:
-        keep = keep & (z >= parameters.min_p.log()[:, None])
-    tau = values.where(keep, math.inf).amin(-1)
-    certain = complete | (values[:, -1] < tau)
-    if parameters.top_k is not None:
-        certain = certain & fits  # else top-p has renormalised over a part of the survivors of top-k
-    return _Listed(ids, z, tau, values >= tau[:, None], certain)
-
-
-def _tempered(values: Tensor, parameters: Parameters) -> Tensor:
-    """As the specification has it, for rows sorted from the largest."""
+    complete = values.shape[-1] == vocabulary
     z = values.double()
     z = z - z[:, :1]
-    if parameters.temperature is not None:
-        t = parameters.temperature
-        z = z / t.where(t > 0, 1.0)[:, None]
-    return z
+    if given.divisor is not None:
+        z = z / given.divisor
+    keep = values > -math.inf
+    fits: Tensor | None = None
+    mass, whole = z.exp(), total[:, None]
+    if given.top_k is not None:
+        last = values.gather(-1, given.top_k.clamp(max=values.shape[-1]) - 1)
+        off = given.top_k >= vocabulary
+        keep &= (values >= last) | off
+        fits = ((values[:, -1:] < last) | off)[:, 0]
+        mass = mass * keep
+    running = mass.cumsum(-1)
+    if given.top_k is not None:
+        whole = whole.where(off, running[:, -1:])
+    if given.top_p is not None:
+        keep &= (running - mass < given.top_p * whole) | (given.top_p >= 1)
+    if given.log_min_p is not None:
+        keep &= z >= given.log_min_p
+    tau = values.masked_fill(~keep, math.inf).amin(-1)
+    keep = values >= tau[:, None]
+    certain = (values[:, -1] < tau) | complete
+    if fits is not None:
+        certain &= fits | complete  # else top-p has renormalised over a part of the survivors of top-k
+    if values.shape[-1] > reference.FLAT:
+        certain &= keep.sum(-1) <= reference.FLAT
+    return _List(ids, z, tau, keep & (values > -math.inf), certain)
 
 
-def _total(logits: Tensor, parameters: Parameters) -> Tensor:
+def _total(logits: Tensor, given: Parameters) -> Tensor:
     """The sum of exp(z) over each whole row; float32 inside, for it is compared, never drawn from."""
     x = logits if logits.dtype == torch.float64 else logits.float()
     z = x - x.amax(-1, keepdim=True)
-    if parameters.temperature is not None:
-        t = parameters.temperature
-        z = z / t.where(t > 0, 1.0)[:, None].to(z.dtype)
+    if given.divisor is not None:
+        z = z / given.divisor.to(z.dtype)
     return reference.block_masses(z).double().cumsum(-1)[:, -1]
 
 
-def _active(parameters: Parameters, vocabulary: int) -> Tensor:
-    """Which rows a filter may cut."""
-    tests = []
-    if parameters.top_k is not None:
-        tests.append(parameters.top_k < vocabulary)
-    if parameters.top_p is not None:
-        tests.append(parameters.top_p < 1)
-    if parameters.min_p is not None:
-        tests.append(parameters.min_p > 0)
-    if not tests:
-        return torch.zeros(1, dtype=torch.bool)
-    active = tests[0]
-    for test in tests[1:]:
-        active = active | test
-    return active
+def _cut_rows(given: Parameters, vocabulary: int, rows: int, device: torch.device) -> Tensor:
+    """Which rows a filter may cut, bool `(rows,)`."""
+    cut = torch.zeros(rows, 1, dtype=torch.bool, device=device)
+    if given.top_k is not None:
+        cut = cut | (given.top_k < vocabulary)
+    if given.top_p is not None:
+        cut = cut | (given.top_p < 1)
+    if given.log_min_p is not None:
+        cut = cut | (given.log_min_p > -math.inf)
+    return cut[:, 0]
 
 
 def _merge(parts: list[tuple[Tensor, _Result]]) -> _Result:
-    rows = parts[0][0]
-    merged = [field.new_empty(len(rows)) for field in parts[0][1]]
+    if len(parts) == 1:
+        return parts[0][1]
+    merged = [field.new_empty(len(parts[0][0])) for field in parts[0][1]]
     for where, result in parts:
         for whole, part in zip(merged, result, strict=True):
             whole[where] = part

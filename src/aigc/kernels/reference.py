@@ -30,73 +30,71 @@ FLAT = 1024  # survivors that draw in one level
 BLOCK = 256  # tokens in a block of the two-level draw
 
 
-def threshold(logits: Tensor, parameters: Parameters) -> Tensor:
-    """Returns the smallest logit that the filters keep, `(rows,)`, in the dtype of `logits` `(rows, vocab)`."""
+def threshold(logits: Tensor, given: Parameters) -> Tensor:
+    """Returns the smallest logit that the filters keep, `(rows, 1)`, in the dtype of `logits` `(rows, vocab)`."""
     ordered = logits.sort(-1, descending=True).values
-    z = tempered(ordered, parameters)
+    z = tempered(ordered, given)
     keep = ordered > -math.inf
-    if parameters.top_k is not None:
-        last = parameters.top_k.clamp(max=logits.shape[-1]) - 1
-        keep &= ordered >= ordered.gather(-1, last[:, None])
-    if parameters.top_p is not None:
+    if given.top_k is not None:
+        keep &= ordered >= ordered.gather(-1, given.top_k.clamp(max=logits.shape[-1]) - 1)
+    if given.top_p is not None:
         mass = z.exp() * keep
         larger = mass.cumsum(-1) - mass
-        p = parameters.top_p[:, None]
-        keep &= (larger < p * mass.sum(-1, keepdim=True)) | (p >= 1)
-    if parameters.min_p is not None:
-        keep &= z >= parameters.min_p.log()[:, None]
+        keep &= (larger < given.top_p * mass.sum(-1, keepdim=True)) | (given.top_p >= 1)
+    if given.log_min_p is not None:
+        keep &= z >= given.log_min_p
     # The sets are beginnings of one order, so the smallest kept logit is the threshold.
-    return ordered.where(keep, math.inf).amin(-1)
+    return ordered.where(keep, math.inf).amin(-1, keepdim=True)
 
 
-def draw(z: Tensor, keep: Tensor, *, seed: Tensor, step: Tensor) -> Tensor:
-    """Draws one kept token per row from tempered logits `z` `(rows, vocab)`, float64."""
+def draw(z: Tensor, keep: Tensor, start: Tensor) -> Tensor:
+    """Draws one kept token per row from tempered logits `z` `(rows, vocab)`, float64; returns `(rows, 1)`."""
     token = torch.arange(z.shape[-1], device=z.device)
-    score = z.where(keep, -math.inf) + random.gumbel(seed[:, None], step[:, None], token)
-    many = keep.sum(-1) > FLAT
-    if many.any():
+    score = z.where(keep, -math.inf) + random.gumbel_from(start[:, None], token)
+    many = keep.sum(-1, keepdim=True) > FLAT
+    if bool(many.any()):
         masses = block_masses(z.where(keep, -math.inf))
         block = torch.arange(masses.shape[-1], device=z.device)
-        noise = random.gumbel(seed[:, None], step[:, None], -1 - block)
-        chosen = (masses.log() + noise).argmax(-1)
-        score = score.where((token // BLOCK == chosen[:, None]) | ~many[:, None], -math.inf)
-    return score.argmax(-1)
+        chosen = (masses.log() + random.gumbel_from(start[:, None], -1 - block)).argmax(-1, keepdim=True)
+        score = score.where((token // BLOCK == chosen) | ~many, -math.inf)
+    return score.argmax(-1, keepdim=True)
 
 
-def sample(logits: Tensor, parameters: Parameters, *, seed: Tensor, step: Tensor) -> Draw:
-    """Draws one token per row of `logits` `(rows, vocab)`; seed and step are int64 `(rows,)`."""
+def sample(logits: Tensor, given: Parameters, start: Tensor) -> Draw:
+    """Draws one token per row of `logits` `(rows, vocab)`.
+
+    Args:
+        logits: Any floating dtype.
+        given: Parameters, one column each.
+        start: `aigc.random.counter(seed, step)` of each row, `(rows,)`.
+    """
     state = status(logits)
     bad = state != Status.OK
     logits = logits.masked_fill(bad[:, None], 0)
-    z = tempered(logits, parameters)
-    keep = logits >= threshold(logits, parameters)[:, None]
-    if parameters.temperature is not None:
+    z = tempered(logits, given)
+    keep = logits >= threshold(logits, given)
+    if given.greedy is not None:
         first = torch.zeros_like(keep).scatter_(-1, logits.argmax(-1, keepdim=True), True)
-        keep = keep.where(parameters.temperature[:, None] > 0, first)
-        z = z.where((parameters.temperature[:, None] > 0) | (z == 0), -math.inf)
-    token = draw(z, keep, seed=seed, step=step)
+        keep = keep.where(~given.greedy, first)
+        z = z.where(~given.greedy | first, -math.inf)
+    keep &= logits > -math.inf
+    token = draw(z, keep, start)
     kept_mass, mass = z.where(keep, -math.inf).exp().sum(-1), z.exp().sum(-1)
-    logprob = z.gather(-1, token[:, None])[:, 0] - kept_mass.log()
-    share = kept_mass / mass
-    if parameters.temperature is not None:
-        share = share.where(parameters.temperature > 0, 1.0)
+    logprob = z.gather(-1, token)[:, 0] - kept_mass.log()
     return Draw(
-        token=token.masked_fill(bad, -1),
+        token=token[:, 0].masked_fill(bad, -1),
         logprob=logprob.float().masked_fill(bad, math.nan),
         kept=keep.sum(-1).masked_fill(bad, 0),
-        mass=share.float().masked_fill(bad, math.nan),
+        mass=(kept_mass / mass).float().masked_fill(bad, math.nan),
         status=state,
     )
 
 
-def tempered(logits: Tensor, parameters: Parameters) -> Tensor:
+def tempered(logits: Tensor, given: Parameters) -> Tensor:
     """$z = (x - M) / t$ in float64; rows of temperature 0 are left at $t = 1$."""
     z = logits.double()
     z = z - z.amax(-1, keepdim=True)
-    if parameters.temperature is not None:
-        t = parameters.temperature
-        z = z / t.where(t > 0, 1.0)[:, None]
-    return z
+    return z if given.divisor is None else z / given.divisor
 
 
 def status(logits: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from aigc import kernels, random
 from aigc._checks import fail_type
-from aigc.kernels import Draw
+from aigc.kernels import Draw, Parameters
 from aigc.sampling.filters import Chain, Filter, Greedy, MinP, Temperature, TopK, TopP, take
 
 __all__ = ["Categorical", "Noise", "PerRow", "Sampler", "as_sampler", "select"]
@@ -25,35 +25,32 @@ class Noise(NamedTuple):
     """The noise of one step: a value that answers for its rows.
 
     Attributes:
-        seed: int64 `(rows,)`.
-        step: The position of the token being drawn: an int, or int64 `(rows,)`.
+        start: Where each row's noise begins, `aigc.random.counter(seed, step)`, int64 `(rows,)`.
 
     Example:
-        >>> noise = Noise(torch.tensor([1, 2]), 0)
-        >>> noise.gumbel(torch.arange(3)).shape, noise.select(torch.tensor([1])).seed
-        (torch.Size([2, 3]), tensor([2]))
+        >>> noise = Noise.of(torch.tensor([1, 2]), 0)
+        >>> noise.gumbel(torch.arange(3)).shape, noise.select(torch.tensor([1])) == Noise.of(torch.tensor([2]), 0)
+        (torch.Size([2, 3]), True)
     """
 
-    seed: Tensor
-    step: int | Tensor
+    start: Tensor
+
+    @classmethod
+    def of(cls, seed: Tensor, step: int | Tensor) -> "Noise":
+        """The noise of seeds, int64 `(rows,)`, at the position of the token being drawn."""
+        return cls(random.counter(seed, step))
 
     def gumbel(self, tokens: Tensor) -> Tensor:
         """Gumbel noise of token ids `(tokens,)` or `(rows, tokens)`, float64 `(rows, tokens)`."""
-        return random.gumbel(self.seed[:, None], self.steps()[:, None], tokens)
+        return random.gumbel_from(self.start[:, None], tokens)
 
     def uniform(self, tag: int) -> Tensor:
         """One uniform per row, float64 `(rows,)`; tags below `-2^32` never meet a token's or a block's noise."""
-        return random.uniform(self.seed, self.steps(), tag)
+        return random.uniform_from(self.start, torch.tensor(tag, device=self.start.device))
 
     def select(self, rows: Tensor) -> "Noise":
         """The noise of some rows, given by index."""
-        return Noise(self.seed[rows], self.step[rows] if isinstance(self.step, Tensor) else self.step)
-
-    def steps(self) -> Tensor:
-        """The steps as int64 `(rows,)`."""
-        if isinstance(self.step, Tensor):
-            return self.step
-        return torch.full_like(self.seed, self.step)
+        return Noise(self.start[rows])
 
 
 @runtime_checkable
@@ -74,6 +71,11 @@ class Sampler(Protocol[S]):
         ...
 
 
+class _Rows(NamedTuple):
+    places: Tensor  # (rows,) the place in the call, for filters with parameters of their own per row
+    given: Parameters | None  # for the kernel, where it can do the filter by itself
+
+
 @dataclass(frozen=True, slots=True)
 class Categorical:
     """Draws from the distribution that a filter leaves; remembers nothing.
@@ -86,32 +88,26 @@ class Categorical:
 
     Example:
         >>> sampler = Categorical(TopK(1))
-        >>> draw, _ = sampler.step(torch.tensor([[0.0, 2.0]]), sampler.init([[0]]), Noise(torch.tensor([7]), 0))
+        >>> draw, _ = sampler.step(torch.tensor([[0.0, 2.0]]), sampler.init([[0]]), Noise.of(torch.tensor([7]), 0))
         >>> draw.token
         tensor([1])
     """
 
     filter: Filter
 
-    def init(self, prompts: Sequence[Sequence[int]]) -> Tensor:
-        """The state says which row of the call each row is, for parameters that are given per row."""
-        return torch.arange(len(prompts))
+    def init(self, prompts: Sequence[Sequence[int]]) -> _Rows:
+        """The state holds the parameters of each row, so that they leave with it."""
+        arguments = _fused(self.filter)
+        given = None if arguments is None else kernels.parameters((len(prompts),), **arguments)
+        return _Rows(torch.arange(len(prompts)), given)
 
-    def step(self, logits: Tensor, state: Tensor, noise: Noise) -> tuple[Draw, Tensor]:
+    def step(self, logits: Tensor, state: _Rows, noise: Noise) -> tuple[Draw, _Rows]:
         """Draws."""
-        chosen = take(self.filter, state)
-        arguments = _fused(chosen)
-        if arguments is None:
-            logits, arguments = chosen(logits), {}
-        given = kernels.parameters(
-            logits.shape[:1],
-            temperature=arguments.get("temperature"),
-            top_k=arguments.get("top_k"),
-            top_p=arguments.get("top_p"),
-            min_p=arguments.get("min_p"),
-            device=logits.device,
-        )
-        return kernels.run(logits, given, seed=noise.seed, step=noise.steps()), state
+        if state.given is None:
+            return kernels.run(take(self.filter, state.places)(logits), Parameters(), noise.start), state
+        if logits.device.type != "cpu":
+            state = _Rows(state.places, state.given.to(logits.device))
+        return kernels.run(logits, cast("Parameters", state.given), noise.start), state
 
 
 class _PerRowState(NamedTuple):
@@ -139,7 +135,7 @@ class PerRow:
     Example:
         >>> sampler = PerRow((Categorical(TopK(1)), Categorical(Greedy())))
         >>> logits = torch.tensor([[0.0, 2.0], [1.0, 0.0]])
-        >>> sampler.step(logits, sampler.init([[0], [0]]), Noise(torch.tensor([7, 8]), 0))[0].token
+        >>> sampler.step(logits, sampler.init([[0], [0]]), Noise.of(torch.tensor([7, 8]), 0))[0].token
         tensor([1, 0])
     """
 

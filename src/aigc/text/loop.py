@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from aigc import random
 from aigc.kernels import Status
 from aigc.sampling import Noise, Sampler, select
 
@@ -60,8 +61,7 @@ class Loop(Iterator[list[Drawn]]):
         self._sampler = sampler
         self._prompts = prompts
         self._rows = list(range(len(prompts)))
-        self._seeds = torch.tensor(seeds, dtype=torch.int64)
-        self._index = 0
+        self._start = random.counter(torch.tensor(seeds, dtype=torch.int64), 0)
         self._done: set[int] = set()
         self._tokens: Tensor | None = None
         self._state: Any = None
@@ -85,7 +85,7 @@ class Loop(Iterator[list[Drawn]]):
         self._rows, self._done = [self._rows[i] for i in keep], set()
         if keep and self._tokens is not None:
             alive = torch.tensor(keep, device=self._tokens.device)
-            self._tokens, self._seeds = self._tokens[alive], self._seeds[alive]
+            self._tokens, self._start = self._tokens[alive], self._start[alive]
             self._state = select(self._state, alive)
             self._model.select(alive)
 
@@ -93,13 +93,13 @@ class Loop(Iterator[list[Drawn]]):
         if self._tokens is not None:
             return self._model.step(self._tokens)
         logits = self._model.prefill()
-        self._seeds = self._seeds.to(logits.device)
+        self._start = self._start.to(logits.device)
         self._state = self._sampler.init(self._prompts)
         return logits
 
     def _draw(self, logits: Tensor) -> list[Drawn]:
-        draw, self._state = self._sampler.step(logits, self._state, Noise(self._seeds, self._index))
-        self._index += 1
+        draw, self._state = self._sampler.step(logits, self._state, Noise(self._start))
+        self._start = random.advance(self._start, 1)
         self._tokens = draw.token.clamp(min=0)  # a row without a token is dropped before the next step
         drawn = zip(self._rows, draw.token.tolist(), draw.logprob.tolist(), draw.status.tolist(), strict=True)
         events = [Drawn(row, token, logprob, Status(status)) for row, token, logprob, status in drawn]
