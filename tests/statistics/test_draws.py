@@ -5,6 +5,7 @@ Seeds are fixed, so a pass is a pass: alpha says how unlikely it was to need ano
 
 import math
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -51,6 +52,15 @@ def test_twin_a_slightly_wrong_temperature_is_rejected() -> None:
 def test_two_level_draws_follow_the_law() -> None:
     """3,000 survivors: blocks first, then a token."""
     assert chi_square(drawn(WIDE, count=40_000), WIDE.double().softmax(-1)) > ALPHA
+
+
+@pytest.mark.slow
+def test_a_million_draws_of_a_thousand_tokens_follow_the_law() -> None:
+    for parameters in ({}, {"top_p": 0.9}, {"top_k": 100, "min_p": 0.01}):
+        law = WIDE[:1000].double().softmax(-1)
+        if parameters:
+            law = law * (WIDE[:1000] >= kernels.threshold(WIDE[:1000], **parameters))
+        assert chi_square(drawn(WIDE[:1000], count=1_000_000, **parameters), law / law.sum()) > ALPHA
 
 
 def test_twin_the_same_noise_on_both_levels_is_rejected() -> None:
