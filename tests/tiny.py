@@ -30,11 +30,15 @@ CONFIGS: dict[str, hf.PreTrainedConfig] = {
 }  # fmt: skip
 
 
-def model(name: str, *, dtype: torch.dtype = torch.float32, seed: int = 0) -> hf.PreTrainedModel:
+def model(name: str, *, dtype: torch.dtype = torch.float32, vocabulary: int = VOCABULARY) -> hf.PreTrainedModel:
     """A random model, whose logits are spread enough for greedy texts to differ."""
+    config = copy.deepcopy(CONFIGS[name])
+    if vocabulary != VOCABULARY:
+        config.vocab_size = vocabulary
+        config.bos_token_id = config.eos_token_id = config.pad_token_id = None
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        made = hf.AutoModelForCausalLM.from_config(copy.deepcopy(CONFIGS[name])).eval()
+        torch.manual_seed(0)
+        made = hf.AutoModelForCausalLM.from_config(config).eval()
         with torch.no_grad():
             for parameter in made.parameters():
                 if parameter.ndim >= 2:

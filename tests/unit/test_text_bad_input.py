@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers as hf
 from safetensors.torch import load_file, save_file
 
 import aigc
@@ -79,6 +80,38 @@ def test_other_doors_check_too() -> None:
         GEN.chat([{"content": "no role"}])
     with pytest.raises(ModelError, match="chat template"):
         GEN.chat([{"role": "user", "content": "hello"}])
+
+
+def test_an_encoder_cannot_write() -> None:
+    """BERT reads both sides; transformers lets it generate all the same, and it writes nonsense."""
+    config = hf.BertConfig(vocab_size=258, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64)
+    with torch.random.fork_rng():
+        bert = hf.BertLMHeadModel(config).eval()
+        masked = hf.BertForMaskedLM(config).eval()
+    with pytest.raises(ModelError, match="not causal"):
+        aigc.Generator(bert, tiny.tokenizer()).generate("abc", max_new_tokens=2)
+    with pytest.raises(ParameterError, match="causal language model"):
+        aigc.Generator(masked, tiny.tokenizer())
+
+
+def test_a_tokenizer_of_another_model_is_noticed() -> None:
+    gen = aigc.Generator(tiny.model("llama", vocabulary=100), tiny.tokenizer())
+    with pytest.raises(ParameterError, match="another model's tokenizer"):
+        gen.generate("abc 春", max_new_tokens=2)
+
+
+def test_a_model_that_wraps_forward_still_runs_on_slots() -> None:
+    class Wrapped(hf.LlamaForCausalLM):
+        def forward(self, *args: Any, **kwargs: Any) -> Any:
+            return super().forward(*args, **kwargs)
+
+    plain = tiny.model("llama")
+    with torch.random.fork_rng():
+        wrapped = Wrapped(plain.config).eval()
+    wrapped.load_state_dict(plain.state_dict())
+    gen = aigc.Generator(wrapped, tiny.tokenizer())
+    assert gen.plan.forward == "slots"
+    assert gen.generate("abc", max_new_tokens=8, seed=1).texts == GEN.generate("abc", max_new_tokens=8, seed=1).texts
 
 
 class Broken:

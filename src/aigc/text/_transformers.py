@@ -82,7 +82,7 @@ class TransformersNetwork:
             cure = "Load it with transformers.AutoModelForCausalLM."
             raise fail_type("model", "a causal language model", type(model).__name__, cure)
         self.model = model
-        self._accepts = set(inspect.signature(model.forward).parameters)
+        self._accepts = _parameters(model)
         self._cache_name = "cache_params" if "cache_params" in self._accepts else "past_key_values"
         self._config = model.config.get_text_config(decoder=True)
         self._sliding = _sliding_windows(model)
@@ -335,6 +335,17 @@ def _evaluating(model: PreTrainedModel) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+def _parameters(model: PreTrainedModel) -> set[str]:
+    """The names that forward takes; where it passes `**kwargs` on, those of the classes it wraps as well."""
+    names: set[str] = set()
+    for forward in (model.forward, *(vars(kind)["forward"] for kind in type(model).__mro__ if "forward" in vars(kind))):
+        found = inspect.signature(forward).parameters
+        names |= set(found)
+        if all(parameter.kind is not inspect.Parameter.VAR_KEYWORD for parameter in found.values()):
+            break
+    return names
 
 
 def _sliding_windows(model: PreTrainedModel) -> list[tuple[str, int | None]] | None:

@@ -272,7 +272,7 @@ class Generator:
         """
         one, conversations = requests.conversations(messages)
         prompts = [self._vocabulary.conversation(conversation) for conversation in conversations]
-        rows = requests.build(prompts, n=1, max_new_tokens=max_new_tokens, seed=seed, context=self.context)
+        rows = self._build(prompts, n=1, max_new_tokens=max_new_tokens, seed=seed)
         chosen = requests.writers(sampler, len(rows), n=1, default=self._default_sampler())
         out = self._complete(rows, chosen, stops=requests.stops(stop), logprobs=logprobs, batch_size=None)
         return out[0] if one else out
@@ -319,7 +319,17 @@ class Generator:
     def _requests(self, prompts: str | Sequence[str], *, n: int, max_new_tokens: int, seed: Seeds) -> list[Request]:
         texts = requests.strings("prompts", [prompts] if isinstance(prompts, str) else prompts)
         encoded = [(text, self._encode(text)) for text in texts]
-        return requests.build(encoded, n=n, max_new_tokens=max_new_tokens, seed=seed, context=self.context)
+        return self._build(encoded, n=n, max_new_tokens=max_new_tokens, seed=seed)
+
+    def _build(self, encoded: list[tuple[str, list[int]]], *, n: int, max_new_tokens: int, seed: Seeds) -> list[Request]:
+        return requests.build(
+            encoded,
+            n=n,
+            max_new_tokens=max_new_tokens,
+            seed=seed,
+            context=self.context,
+            vocabulary=self._network.vocabulary,
+        )
 
     def _encode(self, text: str) -> list[int]:
         ids = self._vocabulary.encode(text)

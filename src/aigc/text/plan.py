@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from aigc.errors import ModelError
 from aigc.text._transformers import MISFIT, TransformersNetwork
 from aigc.text.forwards import AloneForward, PaddedForward, SlotForward, Way
 
@@ -35,7 +36,12 @@ class Plan:
 
 
 def choose(network: TransformersNetwork) -> Plan:
-    """Tries the ways on a few short prompts, best first, against a forward without padding or cache."""
+    """Tries the ways on a few short prompts, best first, against a forward without padding or cache.
+
+    Raises:
+        ModelError: If the model is not causal, and so cannot write.
+    """
+    _check_causal(network)
     problem = network.why_no_slots
     if problem is None:
         problem, bits = _try(network, SlotForward)
@@ -65,6 +71,17 @@ def _try(network: TransformersNetwork, way: Way) -> tuple[str | None, str]:
     verdict = "had the same bits" if same else "were rounded differently"
     dtype = str(network.dtype).removeprefix("torch.")
     return None, f"in {dtype} on {network.device.type} its logits {verdict} alone and among {len(_LENGTHS)} rows"
+
+
+@torch.inference_mode()
+def _check_causal(network: TransformersNetwork) -> None:
+    text = _texts(network)[0]
+    whole, beginning = (network.logits(torch.tensor([ids], device=network.device))[0, 2:3] for ids in (text, text[:4]))
+    if _distance(beginning, whole) > _TOLERANCE.get(network.dtype, _TOLERANCE_HALF):
+        raise ModelError(
+            f"{type(network.model).__name__} is not causal: what it says of a token changes with the tokens after it, as "
+            "in BERT and other encoders. They read text and cannot write it; use a causal model such as GPT-2 or Qwen."
+        )
 
 
 def _texts(network: TransformersNetwork) -> list[list[int]]:

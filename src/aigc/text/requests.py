@@ -60,7 +60,13 @@ def stops(stop: Stops) -> tuple[str, ...]:
 
 
 def build(
-    prompts: Sequence[tuple[str, list[int]]], *, n: int, max_new_tokens: int, seed: Seeds, context: int | None
+    prompts: Sequence[tuple[str, list[int]]],
+    *,
+    n: int,
+    max_new_tokens: int,
+    seed: Seeds,
+    context: int | None,
+    vocabulary: int,
 ) -> list[Request]:
     """Turns encoded prompts into rows, prompt by prompt, each with its seed and its limit."""
     n = integer("n", n, low=1)
@@ -68,6 +74,8 @@ def build(
     seeds = _seeds(seed, len(prompts) * n)
     for i, (text, ids) in enumerate(prompts):
         _check_prompt(f"prompts[{i}]", text, ids, context)
+        if max(ids) >= vocabulary:
+            raise fail("tokenizer", f"of ids below the model's {vocabulary}", max(ids), "Is it another model's tokenizer?")
     return [
         Request(
             index=row,
