@@ -158,8 +158,6 @@ def _short(text: str) -> str:
 def _shaded(piece: str, chance: float | None) -> str:
     if chance is None:
         return html.escape(piece)
-    # Certain tokens stay clear, surprising ones turn amber; the number is in the tooltip.
-    return (
-        f'<span title="{chance:.1%}" style="background:rgba(255,150,0,{0.6 * (1 - chance):.2f})">'
-        f"{html.escape(piece)}</span>"
-    )
+    # Certain tokens stay clear, and amber deepens with the surprise in bits; the number is in the tooltip.
+    surprise = min(1.0, -math.log2(max(chance, 1e-9)) / 12)
+    return f'<span title="{chance:.1%}" style="background:rgba(255,150,0,{0.6 * surprise:.2f})">{html.escape(piece)}</span>'

@@ -1,8 +1,8 @@
 """Where keys and values live: token i of a row is in slot i of that row, whatever its neighbours hold.
 
 Left padding moves every row to the right by an amount that depends on its batch mates, and with it every sum over the
-past. Here a row starts at slot 0 and writes at its own position; a mask hides the slots that it has not filled. In
-bfloat16 on a CPU a row's logits then have the same bits alone and in any batch.
+past. Here a row starts at slot 0 and writes at its own position; a mask hides the slots that it has not filled. A row's
+logits then have the same bits in any batch wherever the products' own kernels allow it; `plan.py` tries that.
 """
 
 from dataclasses import dataclass
