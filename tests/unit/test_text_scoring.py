@@ -55,7 +55,7 @@ def test_a_long_text_slides() -> None:
 
 def test_without_a_begin_token_the_first_is_not_scored() -> None:
     gen = aigc.Generator(MODEL, tiny.tokenizer())
-    assert len(gen.score("abcd").tokens) == 3
+    assert (len(gen.score("abcd").tokens), gen.score("abcd").bytes) == (3, 3)
     assert len(GEN.score("abcd").tokens) == 4
     empty = gen.score("")
     assert (empty.tokens, empty.bits_per_byte, empty.perplexity) == ((), 0.0, 1.0)

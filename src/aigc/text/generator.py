@@ -377,4 +377,5 @@ class Generator:
             ids = [begin, *ids]
         tensor = torch.tensor(ids, dtype=torch.int64, device=self.device)
         logprobs = token_logprobs(self._network.logits, tensor, context=self.context)
-        return Score(tuple(ids[1:]), tuple(logprobs), len(text.encode()))
+        unscored = len(self._vocabulary.decode(ids[:1]).encode()) if begin is None else 0
+        return Score(tuple(ids[1:]), tuple(logprobs), len(text.encode()) - unscored)
