@@ -205,6 +205,41 @@ def test_logprob_is_that_of_the_filtered_distribution(
     assert int(draw.kept) == len(expected)
 
 
+@pytest.mark.parametrize("t", [5e-324, 1e-46, 1e39, 1e300])
+@pytest.mark.parametrize("some", [{}, {"top_k": 5}, {"top_p": 0.9}, {"top_k": 5, "top_p": 0.9}])
+def test_temperatures_beyond_float32_agree_with_the_specification(t: float, some: dict[str, float]) -> None:
+    x = torch.randn(3, 300, generator=torch.Generator().manual_seed(0))
+    x[:, ::2] = -math.inf
+    given_rows = kernels.parameters((3,), temperature=t, device=x.device, **some)
+    start = random.counter(torch.arange(3), 0)
+    spec, fast = (way(x, given_rows, start) for way in (reference.sample, kernels.run))
+    assert torch.equal(spec.token, fast.token)
+    assert torch.equal(spec.kept, fast.kept)
+    torch.testing.assert_close(fast.logprob, spec.logprob)
+    torch.testing.assert_close(fast.mass, spec.mass)
+
+
+@pytest.mark.parametrize("vocab", [256, 512, 1024, 4096])
+@pytest.mark.parametrize("some", [{}, {"top_k": 40}, {"top_p": 0.9}])
+def test_every_field_has_the_same_bits_in_any_memory_layout(vocab: int, some: dict[str, float]) -> None:
+    """Whole blocks are not padded, so nothing else makes them contiguous."""
+    x = torch.randn(16, vocab, generator=torch.Generator().manual_seed(vocab)) * 2
+    by_column = x.t().contiguous().t()
+    seeds = torch.arange(16)
+    draw, again = (kernels.sample(y, seed=seeds, **some) for y in (x, by_column))
+    for i, seed in enumerate(seeds):
+        alone = kernels.sample(by_column[i], seed=seed, **some)
+        assert all(torch.equal(field[i], one) for field, one in zip(again, alone, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(draw, again, strict=True))
+
+
+@pytest.mark.parametrize("some", [{}, {"temperature": 0}, {"top_k": 3}, {"top_p": 0.9}, {"min_p": 0.1}])
+def test_no_rows_give_no_draws(some: dict[str, float]) -> None:
+    draw, one = (kernels.sample(torch.zeros(rows, 5), seed=0, **some) for rows in (0, 1))
+    assert [(field.shape, field.dtype) for field in draw] == [((0,), field.dtype) for field in one]
+    assert kernels.sample(torch.zeros(2, 0, 5), seed=0, **some).token.shape == (2, 0)
+
+
 @pytest.mark.parametrize("vocab", [32_000, 262_144])
 @pytest.mark.parametrize("scale", [0.0, 1.0, 6.0])
 def test_large_vocabularies_agree_with_the_specification(vocab: int, scale: float) -> None:

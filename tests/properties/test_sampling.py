@@ -168,6 +168,13 @@ def test_parameters_per_row_leave_with_their_rows(x: Tensor, seed: int, alive: l
     assert torch.equal(again.token, draw.token[rows_left])
 
 
+@pytest.mark.parametrize("t", [5e-324, 1e-46, 1e39, 1e300])
+def test_extreme_temperatures_make_no_nan_and_part_no_ties(t: float) -> None:
+    x = torch.tensor([1.0, 3.0, -math.inf, 3.0])
+    limit = [0, 1 / 2, 0, 1 / 2] if t < 1 else [1 / 3, 1 / 3, 0, 1 / 3]
+    torch.testing.assert_close(Temperature(t)(x).softmax(-1), torch.tensor(limit))
+
+
 def test_chains_are_flat_visible_and_compare() -> None:
     made = chain(chain(Temperature(0.8)), TopP(0.95))
     assert made == Chain((Temperature(0.8), TopP(0.95)))

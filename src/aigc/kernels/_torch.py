@@ -27,6 +27,9 @@ NARROW, WIDE = 256, 4096  # lengths of the first list and of the second
 
 def sample(logits: Tensor, given: Parameters, start: Tensor) -> Draw:
     """Draws one token per row of `logits` `(rows, vocab)`; `start` `(rows,)` is where each row's noise begins."""
+    if not len(logits):
+        empty = logits.new_empty(0, dtype=torch.float32)
+        return Draw(empty.long(), empty, empty.long(), empty, empty.long())
     if bool(logits.amax(-1).isfinite().all()):
         result = _sample(logits, given, start)
         return Draw(result.token, result.logprob.float(), result.kept, result.mass.float(), torch.zeros_like(result.token))
@@ -220,7 +223,9 @@ def _total(logits: Tensor, given: Parameters) -> Tensor:
     x = logits if logits.dtype == torch.float64 else logits.float()
     z = x - x.amax(-1, keepdim=True)
     if given.divisor is not None:
-        z = z / given.divisor.to(z.dtype)
+        # Rounded to float32, an extreme temperature would be 0 or infinite, and 0 / 0 and inf / inf are NaN.
+        limits = torch.finfo(z.dtype)
+        z = z / given.divisor.to(z.dtype).clamp(limits.tiny, limits.max)
     return reference.block_masses(z).double().cumsum(-1)[:, -1]
 
 

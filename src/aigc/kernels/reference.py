@@ -108,5 +108,6 @@ def block_masses(z: Tensor) -> Tensor:
     """Sums of exp(z) over blocks of consecutive tokens, `(rows, blocks)`."""
     short = -z.shape[-1] % BLOCK
     padded = torch.nn.functional.pad(z, (0, short), value=-math.inf) if short else z
-    masses: Tensor = padded.exp().reshape(len(z), -1, BLOCK).sum(-1)
+    # Contiguous, for a sum over strided elements has another order, and so other bits.
+    masses: Tensor = padded.exp().contiguous().view(len(z), -1, BLOCK).sum(-1)
     return masses

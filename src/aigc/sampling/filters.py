@@ -70,8 +70,9 @@ class Temperature(_Shown):
         x = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
         top = x.amax(-1, keepdim=True)
         ok = top.isfinite()
-        t = _per_row(self.t, x).to(x.dtype)
-        scaled = (x - top.where(ok, 0.0)) / t.where(t > 0, 1.0)
+        t = _per_row(self.t, x)
+        limits = torch.finfo(x.dtype)  # an extreme temperature must not become 0 or infinite when it is rounded
+        scaled = (x - top.where(ok, 0.0)) / t.where(t > 0, 1.0).to(x.dtype).clamp(limits.tiny, limits.max)
         scaled = scaled.where(t > 0, _first(scaled))
         return scaled.where(ok, x)
 
