@@ -49,11 +49,10 @@ def model(name: str, *, dtype: torch.dtype = torch.float32, vocabulary: int = VO
 def tokenizer(*, begin: bool = False) -> hf.PreTrainedTokenizerFast:
     """Bytes as tokens: id b is byte b in the order of the byte alphabet; 256 begins and 257 ends a text."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    inner = Tokenizer(models.BPE(vocab={letter: i for i, letter in enumerate(alphabet)}, merges=[]))
+    letters = {letter: i for i, letter in enumerate(alphabet)} | {"<s>": 256, "</s>": 257}
+    inner = Tokenizer(models.BPE(vocab=letters, merges=[]))
+    inner.add_special_tokens(["<s>", "</s>"])
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     inner.decoder = decoders.ByteLevel()
     special = {"bos_token": "<s>"} if begin else {}
-    wrapped = hf.PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="</s>", **special)
-    if not begin:
-        wrapped.add_tokens(["<s>"])
-    return wrapped
+    return hf.PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="</s>", **special)

@@ -9,11 +9,11 @@ import torch
 
 from aigc.errors import ModelFileError
 
-__all__ = ["TensorInfo", "read_header", "weight_files"]
+__all__ = ["DTYPES", "TensorInfo", "read_header", "weight_files"]
 
 _LARGEST_HEADER = 100_000_000  # bytes; the format's own limit
 
-_DTYPES = {
+DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
     "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "BOOL": torch.bool,
     "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8,
@@ -60,7 +60,8 @@ def weight_files(folder: Path) -> list[Path]:
     """
     index = folder / "model.safetensors.index.json"
     if not index.exists():
-        return sorted(folder.glob("*.safetensors"))
+        # The names that transformers reads; others beside them are adapters, or the same weights once more.
+        return sorted(folder.glob("model*.safetensors")) or sorted(folder.glob("*.safetensors"))
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -79,7 +80,7 @@ def _inside(folder: Path, index: Path, name: Any) -> Path:
 def _entry(entry: dict[str, Any], room: int) -> TensorInfo:
     start, end = entry["data_offsets"]
     shape = tuple(entry["shape"])
-    info = TensorInfo(_DTYPES[entry["dtype"]], shape)
+    info = TensorInfo(DTYPES[entry["dtype"]], shape)
     whole = all(isinstance(n, int) and n >= 0 for n in (*shape, start, end))
     if not whole or end > room or end - start != info.numel * info.dtype.itemsize:
         raise ValueError(f"a tensor of shape {list(shape)} at bytes {start} to {end}, where {room} follow")

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,8 +20,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from aigc._checks import fail
-from aigc._safetensors import read_header
+from aigc._checks import fail, fail_type
+from aigc._safetensors import DTYPES, read_header
 from aigc.errors import ModelFileError, ModelNotFoundError
 
 __all__ = ["Checkpoint", "atomic_folder", "check_state", "load", "read_json", "refuse_pickle", "save", "verify"]
@@ -49,10 +50,10 @@ def save(folder: str | Path, *, config: Mapping[str, Any], tensors: Mapping[str,
     Args:
         folder: A new or empty folder, or an older checkpoint.
         config: Anything JSON can hold.
-        tensors: Any dtypes and strides. Tensors that share memory are written once each.
+        tensors: Of real dtypes, any strides. Tensors that share memory are written once each.
 
     Raises:
-        ParameterError: If the folder holds something else than a checkpoint.
+        ParameterError: If the folder holds something else than a checkpoint, or a value cannot be written.
 
     Example:
         >>> import torch
@@ -61,8 +62,18 @@ def save(folder: str | Path, *, config: Mapping[str, Any], tensors: Mapping[str,
         ...     load(f"{place}/model")
         Checkpoint(config={'width': 3}, tensors={'weight': tensor([1., 1., 1.])})
     """
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, Tensor) or tensor.dtype not in DTYPES.values():
+            wanted = f"a tensor of one of {', '.join(str(dtype).removeprefix('torch.') for dtype in DTYPES.values())}"
+            raise fail_type(f"tensors[{name!r}]", wanted, getattr(tensor, "dtype", tensor))
+        if name == "__metadata__":
+            raise fail("tensors", "named otherwise than the format's own entry", name)
+    try:
+        text = json.dumps(dict(config), indent=2, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise fail("config", "what JSON can hold", dict(config), str(error)) from error
     with atomic_folder(folder) as beside:
-        (beside / "config.json").write_text(json.dumps(dict(config), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        (beside / "config.json").write_text(text + "\n", encoding="utf-8")
         plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
         save_file(plain, beside / "model.safetensors", metadata={"format": "pt"})
 
@@ -87,6 +98,8 @@ def load(folder: str | Path) -> Checkpoint:
             f"{place / MANIFEST} is missing, so nothing in the folder can be trusted. Save the model again."
         )
     file = place / "model.safetensors"
+    if not file.exists():
+        raise ModelFileError(f"{file} is missing. Download or save the model again.")
     read_header(file)
     try:
         tensors = load_file(file)
@@ -116,15 +129,12 @@ def atomic_folder(folder: str | Path) -> Iterator[Path]:
         ...     verify(f"{place}/new")
         True
     """
-    place = Path(folder).absolute()
-    if place.exists() and not (place / MANIFEST).is_file() and (not place.is_dir() or any(place.iterdir())):
-        raise fail(
-            "folder", "new, empty, or a folder written by aigc", str(folder), "Choose another, or empty it yourself."
-        )
+    place = Path(folder).resolve()
+    if place.exists() and not _is_ours(place):
+        raise fail("folder", "new, empty, or a folder written by aigc", str(folder), "Choose another, or empty it.")
     place.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{place.name}.", suffix=".new", dir=place.parent))
     try:
-        beside.chmod(0o755)  # mkdtemp's folders are private; this one becomes the user's
         yield beside
         _write_manifest(beside)
         _flush(beside)
@@ -154,6 +164,9 @@ def verify(folder: str | Path) -> bool:
         raise ModelFileError(f"{place / MANIFEST} is not a manifest of format {FORMAT}. Save the model again.")
     for name, entry in files.items():
         _verify_file(place, name, entry)
+    for file in place.iterdir():
+        if file.suffix in (".json", ".safetensors") and file.name not in {MANIFEST, *files}:
+            raise ModelFileError(f"{file} is not in the manifest beside it. Remove it, or save the model again.")
     return True
 
 
@@ -231,8 +244,25 @@ def check_state(expected: Mapping[str, tuple[int, ...]], tensors: Mapping[str, T
         raise ModelFileError(f"{source} does not fit the model: {'; '.join(found)}. Is it of another model or version?")
 
 
+def _is_ours(place: Path) -> bool:
+    """Whether a folder may be replaced: it is empty, or holds nothing but what a manifest of ours lists."""
+    if not place.is_dir():
+        return False
+    found = {file.relative_to(place).as_posix() for file in place.rglob("*") if not file.is_dir()}
+    if not found:
+        return True
+    try:
+        manifest = read_json(place / MANIFEST)
+    except ModelFileError:
+        return False
+    files = manifest.get("files")
+    return manifest.get("format") == FORMAT and isinstance(files, dict) and found <= {MANIFEST, *files}
+
+
 def _verify_file(place: Path, name: str, entry: Any) -> None:
     file = place / name
+    if "\0" in name or len(name) > 1024:
+        raise ModelFileError(f"{place / MANIFEST} names a file that cannot be. Save the model again.")
     if Path(name).is_absolute() or ".." in Path(name).parts or place.resolve() not in file.resolve().parents:
         raise ModelFileError(f"{place / MANIFEST} names {name!r}, which lies outside its folder. Do not load this model.")
     if not isinstance(entry, dict) or not {"size", "sha256"} <= entry.keys():
@@ -264,9 +294,10 @@ def _digest(file: Path) -> str:
 
 def _flush(folder: Path) -> None:
     """Forces files and directory entries to the disk, so that a rename cannot come before what it names."""
+    # safetensors and mkdtemp make private what they make; all get the mode that the user's umask gave the manifest.
+    mode = stat.S_IMODE((folder / MANIFEST).stat().st_mode)
     for path in [*folder.rglob("*"), folder]:
-        if path.is_file():
-            path.chmod(0o644)  # safetensors makes its files private
+        path.chmod(mode | (mode & 0o444) >> 2 if path.is_dir() else mode)
         _fsync(path)
 
 

@@ -283,6 +283,15 @@ def _system_memory() -> int | None:
         return None
 
 
+def _reclaimable(limit: Path) -> int:
+    """Bytes of files that a control group has read and the system can drop: they count as used, and are not."""
+    try:
+        fields = dict(line.split() for line in (limit.parent / "memory.stat").read_text().splitlines())
+        return int(fields.get("total_inactive_file") or fields.get("inactive_file") or 0)
+    except (OSError, ValueError):
+        return 0
+
+
 def _group_memory() -> int | None:
     """What is left of a container's limit, version 2 or 1 of control groups; None without one."""
     root = Path("/sys/fs/cgroup")
@@ -291,7 +300,8 @@ def _group_memory() -> int | None:
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
     ):
         try:
-            return max(0, int((root / limit).read_text()) - int((root / used).read_text()))
+            left = int((root / limit).read_text()) - int((root / used).read_text())
+            return max(0, left + _reclaimable(root / limit))
         except (OSError, ValueError):
             continue  # no such file, or "max"
     return None

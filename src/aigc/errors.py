@@ -5,8 +5,7 @@
     │   └── TypeParameterError (also TypeError)      an argument has the wrong type
     ├── ModelError                                   a model cannot be used the way it was asked to be
     │   ├── ModelNotFoundError (also FileNotFoundError)   no such folder, and no such cached hub id
-    │   ├── ModelFileError                           a model's file is damaged, unsafe or contradicts another
-    │   └── NonFiniteError (also ArithmeticError)    a model returned NaN or infinite logits
+    │   └── ModelFileError                           a model's file is damaged, unsafe or contradicts another
     ├── ResourceError      (also MemoryError)        the machine has too little memory for the job
     └── MissingExtraError  (also ImportError)        an optional dependency is not installed
 
@@ -23,7 +22,6 @@ __all__ = [
     "ModelError",
     "ModelFileError",
     "ModelNotFoundError",
-    "NonFiniteError",
     "ParameterError",
     "ResourceError",
     "TypeParameterError",
@@ -52,10 +50,6 @@ class ModelNotFoundError(ModelError, FileNotFoundError):
 
 class ModelFileError(ModelError):
     """A model's file is damaged, unsafe, or contradicts another file of the same folder."""
-
-
-class NonFiniteError(ModelError, ArithmeticError):
-    """A model returned logits from which no token can be drawn: NaN, +inf, or all -inf."""
 
 
 class ResourceError(AigcError, MemoryError):

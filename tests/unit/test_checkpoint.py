@@ -148,6 +148,52 @@ def test_an_older_checkpoint_is_replaced_and_a_foreign_folder_is_not(saved: Path
     assert (foreign / "chapter.txt").read_text() == "mine"
 
 
+def test_a_foreign_manifest_does_not_make_a_folder_ours(saved: Path, tmp_path: Path) -> None:
+    """Web pages and extensions have a manifest.json too; and a checkpoint may hold notes of its owner."""
+    foreign = tmp_path / "extension"
+    foreign.mkdir()
+    (foreign / "manifest.json").write_text('{"name": "my extension"}')
+    (saved / "notes.txt").write_text("mine")
+    for place in (foreign, saved):
+        before = {file.name: file.read_bytes() for file in place.iterdir()}
+        with pytest.raises(ParameterError, match="folder must be"):
+            checkpoint.save(place, config={}, tensors={})
+        assert {file.name: file.read_bytes() for file in place.iterdir()} == before
+
+
+def test_a_file_that_the_manifest_does_not_list_is_found(saved: Path) -> None:
+    manifest = json.loads((saved / "manifest.json").read_text())
+    del manifest["files"]["config.json"]
+    (saved / "manifest.json").write_text(json.dumps(manifest))
+    (saved / "config.json").write_text('{"width": 4}')
+    with pytest.raises(ModelFileError, match="not in the manifest"):
+        checkpoint.load(saved)
+
+
+def test_a_link_to_a_checkpoint_is_followed(saved: Path, tmp_path: Path) -> None:
+    link = tmp_path / "latest"
+    link.symlink_to(saved)
+    checkpoint.save(link, config={"width": 6}, tensors={})
+    assert link.is_symlink()
+    assert checkpoint.load(saved).config == {"width": 6}
+
+
+@pytest.mark.parametrize(
+    ("config", "tensors"),
+    [
+        ({"a": float("nan")}, {}),
+        ({"a": object()}, {}),
+        ({}, {"a": [1.0]}),
+        ({}, {"a": torch.ones(1, dtype=torch.complex64)}),
+        ({}, {"__metadata__": torch.ones(1)}),
+    ],
+)
+def test_what_could_not_be_read_again_is_not_written(saved: Path, config: dict, tensors: dict) -> None:
+    with pytest.raises(ParameterError, match="must be"):
+        checkpoint.save(saved, config=config, tensors=tensors)
+    assert checkpoint.load(saved).config == {"width": 3}
+
+
 def test_pickles_are_refused_with_the_way_out(tmp_path: Path) -> None:
     (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x04")
     with pytest.raises(ModelFileError, match=r"save_file"):

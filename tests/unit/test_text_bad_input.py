@@ -250,6 +250,8 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "zero layers": (edit("config.json", num_hidden_layers=0), "num_hidden_layers"),
     "absurd layers": (edit("config.json", num_hidden_layers=10**9), "num_hidden_layers"),
     "absurd size": (edit("config.json", hidden_size=10**12), "hidden_size"),
+    "vocabulary beyond the weights": (edit("config.json", vocab_size=4_000_000), "vocab_size"),
+    "heads that do not divide": (edit("config.json", num_attention_heads=5), "model"),
     "size as text": (edit("config.json", vocab_size="many"), "vocab_size"),
     "unknown architecture": (edit("config.json", model_type="nonesuch", architectures=["Nonesuch"]), "model"),
     "config is no JSON": (raw("config.json", lambda b: b"{", manifest=False), "config.json"),

@@ -8,10 +8,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import processors
 
 import aigc
 import tiny
-from aigc.errors import AigcError, ResourceError
+from aigc.errors import AigcError, ModelError, ParameterError, ResourceError
 from aigc.text.forwards import SlotForward
 from aigc.text.slots import Positions, causal_mask
 
@@ -38,6 +39,30 @@ def test_chat_continues_the_template_of_the_model() -> None:
     assert several[0].text == answer.text
 
 
+def with_begin_token() -> aigc.Generator:
+    """A tokenizer that puts a begin token before every text, as Llama's does."""
+    tokenizer = tiny.tokenizer(begin=True)
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 256), ("</s>", 257)]
+    )
+    return aigc.Generator(tiny.model("llama"), tokenizer)
+
+
+@pytest.mark.parametrize("template", [TEMPLATE, "{{ bos_token }}" + TEMPLATE])
+def test_an_answer_can_be_repeated_from_its_prompt(template: str) -> None:
+    gen = with_begin_token()
+    gen.tokenizer.chat_template = template
+    answer = gen.chat(ASK, max_new_tokens=8, seed=3)
+    assert gen.generate(answer.prompt, max_new_tokens=8, seed=[answer.seed])[0].text == answer.text
+
+
+def test_end_tokens_that_the_user_wrote_stay_and_those_that_the_tokenizer_added_go() -> None:
+    encode = with_begin_token()._vocabulary.encode
+    assert encode("ab")[-1] not in (256, 257)
+    assert encode("ab</s>")[-1] == 257
+    assert encode("<s>ab")[:2] == encode("ab")[:2]
+
+
 @pytest.mark.parametrize(
     "template",
     [
@@ -55,6 +80,13 @@ def test_a_template_runs_in_a_sandbox(template: str) -> None:
     else:
         assert "subclasses" not in answer.prompt
         assert "module" not in answer.prompt
+
+
+def test_a_template_that_refuses_is_a_typed_error() -> None:
+    with pytest.raises(ModelError, match="refuses these messages"):
+        chatty("{{ raise_exception('no system messages') }}").chat(ASK)
+    with pytest.raises(ParameterError, match="surrogates"):
+        chatty().generate("a\ud800")
 
 
 def test_asynchronous_streams_are_streams() -> None:
@@ -92,7 +124,11 @@ def test_a_hub_model_in_the_cache_is_loaded_without_a_network(monkeypatch: pytes
     sha = "0123456789abcdef0123456789abcdef01234567"
     repository = tmp_path / "models--someone--tiny"
     gen = chatty()
-    gen.save_pretrained(repository / "snapshots" / sha)
+    blobs = repository / "blobs"
+    gen.save_pretrained(blobs)  # with a manifest, as `hf download` would fetch it too
+    (repository / "snapshots" / sha).mkdir(parents=True)
+    for file in blobs.iterdir():
+        (repository / "snapshots" / sha / file.name).symlink_to(f"../../blobs/{file.name}")
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(sha)
     monkeypatch.setattr(hub, "HF_HUB_OFFLINE", True)

@@ -188,7 +188,10 @@ def unavailable(device: str | torch.device) -> str:
         >>> kernels.unavailable("cpu")
         'Triton kernels run on CUDA, and this device is cpu.'
     """
-    kind = torch.device(device).type
+    try:
+        kind = torch.device(device).type
+    except RuntimeError:
+        raise fail("device", "a device of torch", device) from None
     if kind != "cuda":
         return f"Triton kernels run on CUDA, and this device is {kind}."
     return "This release of aigc has no Triton kernels; the torch path runs on CUDA too."
@@ -233,7 +236,10 @@ def _checked(
     elif isinstance(value, bool) or not isinstance(value, int if whole else int | float):
         raise fail_type(name, condition, value)
     else:
-        given = torch.tensor(value, dtype=dtype)
+        try:
+            given = torch.tensor(value, dtype=dtype)
+        except (OverflowError, RuntimeError, ValueError):
+            raise fail(name, condition, value) from None
     inside = (given > low if open_low else given >= low) & (given <= high) & (given < math.inf)
     if not bool(inside.all()):
         raise fail(name, condition, value.tolist() if isinstance(value, Tensor) else value, "None is off.")

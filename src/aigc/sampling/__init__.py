@@ -1,6 +1,18 @@
 """Sampling: filters shape a distribution, samplers draw from it. See `filters.py`, then `samplers.py`."""
 
-from aigc.sampling.filters import Chain, Filter, Greedy, MinP, Temperature, TopK, TopP, chain, take
+from aigc.sampling.filters import (
+    Chain,
+    Filter,
+    Greedy,
+    MinP,
+    Temperature,
+    TopK,
+    TopP,
+    chain,
+    check_rows,
+    is_greedy,
+    take,
+)
 from aigc.sampling.samplers import Categorical, Noise, PerRow, Sampler, as_sampler, select
 
 __all__ = [
@@ -17,6 +29,8 @@ __all__ = [
     "TopP",
     "as_sampler",
     "chain",
+    "check_rows",
+    "is_greedy",
     "select",
     "take",
 ]

@@ -6,16 +6,16 @@ row. Rows that hold NaN or +inf pass unchanged, for the draw to report.
 """
 
 import math
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, fields
 from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from aigc import kernels
-from aigc._checks import fail_type
+from aigc._checks import fail, fail_type
 
-__all__ = ["Chain", "Filter", "Greedy", "MinP", "Temperature", "TopK", "TopP", "chain", "take"]
+__all__ = ["Chain", "Filter", "Greedy", "MinP", "Temperature", "TopK", "TopP", "chain", "check_rows", "is_greedy", "take"]
 
 T = TypeVar("T")
 
@@ -199,37 +199,61 @@ def chain(*filters: Filter) -> Chain:
 
 
 def take(value: T, rows: Tensor) -> T:
-    """Narrows a filter with per-row parameters to some rows, given by index.
+    """Narrows a filter or sampler with parameters per row to some rows, given by index.
 
-    Dataclasses are searched through; a filter that is a plain function is returned as it is.
+    The filters of this module and their chains are narrowed, and whatever has a method `take(rows)` of its own; anything
+    else is returned as it is, for its tensors may mean something else.
 
     Example:
         >>> take(chain(TopK(torch.tensor([1, 2, 3])), TopP(0.9)), torch.tensor([2]))
         chain(TopK([3]), TopP(0.9))
     """
-    return cast("T", _take(value, rows))
+    found: Any = value
+    if isinstance(found, Chain):
+        taken = [take(part, rows) for part in found.filters]
+        same = all(a is b for a, b in zip(found.filters, taken, strict=True))
+        return value if same else cast("T", Chain(tuple(taken)))
+    if isinstance(found, Temperature | TopK | TopP | MinP):
+        (parameter,) = _values(found)
+        narrow = isinstance(parameter, Tensor) and parameter.ndim > 0
+        return cast("T", type(found)(parameter[rows.to(parameter.device)])) if narrow else value
+    return cast("T", found.take(rows)) if hasattr(found, "take") else value
 
 
-def _take(value: Any, rows: Tensor) -> Any:
-    if isinstance(value, Tensor):
-        return value[rows.to(value.device)] if value.ndim else value
-    if isinstance(value, tuple):
-        taken = [_take(part, rows) for part in value]
-        same = all(a is b for a, b in zip(value, taken, strict=True))
-        return value if same else tuple(taken)
-    if is_dataclass(value) and not isinstance(value, type):
-        old = {field.name: getattr(value, field.name) for field in fields(value)}
-        new = {name: _take(part, rows) for name, part in old.items()}
-        changed = {name: part for name, part in new.items() if part is not old[name]}
-        return replace(value, **changed) if changed else value
-    return value
+def check_rows(value: object, rows: int | None) -> None:
+    """Checks that parameters per row are as many as the rows; None allows none.
+
+    Example:
+        >>> check_rows(TopK(torch.tensor([1, 2])), 2)
+    """
+    value = getattr(value, "filter", value)
+    for part in value.filters if isinstance(value, Chain) else (value,):
+        if isinstance(part, Temperature | TopK | TopP | MinP):
+            (parameter,) = _values(part)
+            if isinstance(parameter, Tensor) and parameter.ndim and parameter.shape != (rows,):
+                wanted = (
+                    "with plain numbers where each row has its own" if rows is None else f"with {rows} numbers, one a row"
+                )
+                raise fail("sampler", wanted, part)
 
 
-def _check(*, temperature: Any = None, top_k: Any = None, top_p: Any = None, min_p: Any = None) -> None:
+def is_greedy(value: object) -> bool:
+    """Says whether a filter or sampler keeps one token only, by its type.
+
+    Example:
+        >>> is_greedy(chain(TopK(3), Greedy())), is_greedy(TopK(3))
+        (True, False)
+    """
+    value = getattr(value, "filter", value)
+    return any(isinstance(part, Greedy) for part in (value.filters if isinstance(value, Chain) else (value,)))
+
+
+def _check(**given: Any) -> None:
     """Checks a parameter when a filter is made, not when it is first used."""
-    given = next(value for value in (temperature, top_k, top_p, min_p) if value is not None)
-    rows = given.shape if isinstance(given, Tensor) else ()
-    kernels.parameters(rows, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, device=torch.device("cpu"))
+    ((name, value),) = given.items()
+    if value is None:
+        raise fail_type(name, "a number, or a tensor of one per row", value, "Leave the filter out to have it off.")
+    kernels.parameters(value.shape if isinstance(value, Tensor) else (), **given)
 
 
 def _cut(logits: Tensor, tau: Tensor) -> Tensor:

@@ -95,6 +95,10 @@ class Categorical:
 
     filter: Filter
 
+    def take(self, rows: Tensor) -> "Categorical":
+        """The sampler of some rows of a call, given by index."""
+        return Categorical(take(self.filter, rows))
+
     def init(self, prompts: Sequence[Sequence[int]]) -> _Rows:
         """The state holds the parameters of each row, so that they leave with it."""
         arguments = _fused(self.filter)

@@ -10,6 +10,8 @@ from typing import Any
 
 import huggingface_hub
 import torch
+from huggingface_hub.errors import StrictDataclassError
+from jinja2 import TemplateError
 from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -25,6 +27,9 @@ from aigc.text.slots import LayerSlots, Positions, causal_mask
 __all__ = ["Recommended", "TransformersNetwork", "Vocabulary", "download", "load_model", "load_tokenizer", "save"]
 
 # What a forward that does not fit a cache or a mask raises; used where we try one and have another.
+# The name of the cache in forward and in its output: of newer transformers, of older, of older recurrent models.
+_CACHE_NAMES = ("cache", "cache_params", "past_key_values")
+
 MISFIT = (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
 
 
@@ -83,7 +88,7 @@ class TransformersNetwork:
             raise fail_type("model", "a causal language model", type(model).__name__, cure)
         self.model = model
         self._accepts = _parameters(model)
-        self._cache_name = "cache_params" if "cache_params" in self._accepts else "past_key_values"
+        self._cache_name = next(name for name in _CACHE_NAMES if name in self._accepts or name == _CACHE_NAMES[-1])
         self._config = model.config.get_text_config(decoder=True)
         self._sliding = _sliding_windows(model)
 
@@ -107,9 +112,7 @@ class TransformersNetwork:
     @property
     def context(self) -> int | None:
         """The longest sequence that the model's positions allow; None where they allow any."""
-        if "position_ids" not in self._accepts:
-            return None  # ALiBi and recurrent models have no table of positions
-        for name in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
+        for name in ("max_position_embeddings", "n_positions", "max_seq_len"):
             value = getattr(self._config, name, None)
             if isinstance(value, int) and value > 0:
                 return value
@@ -149,7 +152,8 @@ class TransformersNetwork:
                 positions = (mask.cumsum(-1) - 1).clamp(min=0)
                 arguments["position_ids"] = positions[:, -ids.shape[1] :]
         output = self._forward(ids, cache, **arguments)
-        return output.logits[:, -1], getattr(output, self._cache_name, cache)
+        made = next((kept for name in _CACHE_NAMES if (kept := getattr(output, name, None)) is not None), cache)
+        return output.logits[:, -1], made
 
     def select_plain(self, cache: Any, alive: Tensor) -> None:
         """Keeps some rows of a `DynamicCache`."""
@@ -194,10 +198,12 @@ class Vocabulary:
     def encode(self, text: str) -> list[int]:
         """Ids of a text, with the special tokens that the tokenizer puts around one."""
         ids: list[int] = self.tokenizer(text, verbose=False)["input_ids"]
-        # A tokenizer made for training may close the text; a text that is to go on must stay open.
-        while len(ids) > 1 and ids[-1] in self.ends and not text.endswith(str(self.tokenizer.eos_token)):
+        plain: list[int] = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        # A tokenizer made for training may close the text, which is to go on: what it added behind is left out. And a
+        # text that begins with the begin token, as a chat template writes it, gets no second one.
+        while len(ids) > len(plain) and ids[-len(plain) :] != plain and ids[-1] in self.ends:
             ids = ids[:-1]
-        return ids
+        return plain if self.begin is not None and plain[:1] == [self.begin] else ids
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids, without special tokens."""
@@ -211,9 +217,11 @@ class Vocabulary:
                 "the tokenizer has no chat template, so this model cannot chat. "
                 "Use generate with a prompt, or load a model that was trained on conversations."
             )
-        text: str = self.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-        return text, ids
+        try:
+            text: str = self.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+        except (*MISFIT, TemplateError) as error:
+            raise ModelError(f"the model's chat template refuses these messages: {_first_line(error)}") from error
+        return text, self.encode(text)
 
     def recommended(self, model: PreTrainedModel) -> Recommended | None:
         """What `generation_config.json` recommends for sampling; None if it does not ask to sample."""
@@ -296,7 +304,7 @@ def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Pat
 def _as_our_errors(folder: Path) -> Iterator[None]:
     try:
         yield
-    except (*MISFIT, OSError, ImportError, SafetensorError) as error:
+    except (*MISFIT, OSError, ImportError, SafetensorError, StrictDataclassError) as error:
         raise ModelFileError(
             f"{folder} cannot be loaded: {_first_line(error)}. Download or save the model again."
         ) from error

@@ -7,6 +7,7 @@ from typing import Any
 from aigc import checkpoint
 from aigc import device as devices
 from aigc._checks import fail_type
+from aigc._safetensors import read_header, weight_files
 from aigc.device import Placement
 from aigc.errors import ModelFileError, ModelNotFoundError
 
@@ -41,14 +42,15 @@ def find(model: str | Path) -> Path | None:
     return folder
 
 
-def inspect(folder: Path, *, placement: Placement) -> None:
-    """Checks a model's folder.
+def inspect(folder: Path, *, placement: Placement, manifest: bool = True) -> None:
+    """Checks a model's folder; `manifest` says whether a manifest in it is to be compared with its files.
 
     Raises:
         ModelFileError: If a file is damaged, missing, unsafe or absurd.
         ResourceError: If the weights do not fit into memory.
     """
-    checkpoint.verify(folder)
+    if manifest:
+        checkpoint.verify(folder)
     for name in ("config.json", "tokenizer_config.json"):
         if name == "config.json" or (folder / name).exists():
             check_config(checkpoint.read_json(folder / name), source=str(folder / name))
@@ -57,6 +59,7 @@ def inspect(folder: Path, *, placement: Placement) -> None:
         raise ModelFileError(
             f"{folder} has no weights: no file there ends in .safetensors. Download or save the model again."
         )
+    _check_embedding(folder)
     devices.check_fits(devices.weights_size(folder, dtype=placement.dtype), placement.device)
 
 
@@ -79,6 +82,19 @@ def check_config(config: dict[str, Any], *, source: str) -> None:
             raise ModelFileError(
                 f"{source}: {name} must be an integer in [1, {limit}], got {value!r}. The file is damaged."
             )
+
+
+def _check_embedding(folder: Path) -> None:
+    """Refuses a vocabulary that the weights cannot hold, before memory is taken for it."""
+    config = checkpoint.read_json(folder / "config.json")
+    width = next((config[name] for name in ("hidden_size", "n_embd", "d_model") if isinstance(config.get(name), int)), 1)
+    vocabulary = config.get("vocab_size", 1)
+    held = sum(tensor.numel for file in weight_files(folder) for tensor in read_header(file).values())
+    if isinstance(vocabulary, int) and vocabulary * min(width, 64) > 4 * held:  # embeddings may be narrower than the model
+        raise ModelFileError(
+            f"{folder / 'config.json'}: vocab_size {vocabulary} and a width of {width} ask for more than the {held} "
+            "numbers that the weights hold. The file is damaged."
+        )
 
 
 def _entries(config: dict[str, Any]) -> Iterator[tuple[str, Any]]:

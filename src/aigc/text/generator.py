@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Generator as Closable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, overload
@@ -96,8 +97,9 @@ class Generator:
             ResourceError: If the weights do not fit into the memory that is free.
         """
         placement = devices.place(device, dtype=dtype)
-        folder = files.find(model) or download(str(model), revision=revision)
-        files.inspect(folder, placement=placement)
+        local = files.find(model)
+        folder = local or download(str(model), revision=revision)
+        files.inspect(folder, placement=placement, manifest=local is not None)
         tokenizer = load_tokenizer(folder)
         return cls(load_model(folder, dtype=placement.dtype).to(placement.device), tokenizer)
 
@@ -174,7 +176,7 @@ class Generator:
             True
         """
         rows = self._requests(prompts, n=n, max_new_tokens=max_new_tokens, seed=seed)
-        chosen = requests.writers(sampler, len(rows), n=n, default=self._default_sampler())
+        chosen = requests.writers(sampler, len(rows), n=n, default=self._default_sampler)
         return self._complete(rows, chosen, stops=requests.stops(stop), logprobs=logprobs, batch_size=batch_size)
 
     def stream(
@@ -186,7 +188,7 @@ class Generator:
         sampler: Writers | None = None,
         seed: Seeds = None,
         stop: Stops = None,
-    ) -> Iterator[Chunk]:
+    ) -> Closable[Chunk, None, None]:
         """Writes like `generate`, and hands out each token as it is drawn.
 
         The arguments are those of `generate`, and so are the texts: a row's chunks join to its text. A chunk holds whole
@@ -200,14 +202,21 @@ class Generator:
             True
         """
         rows = self._requests(prompts, n=n, max_new_tokens=max_new_tokens, seed=seed)
-        chosen = requests.writers(sampler, len(rows), n=n, default=self._default_sampler())
+        chosen = requests.writers(sampler, len(rows), n=n, default=self._default_sampler)
         run = self._write(rows, chosen, requests.stops(stop))
         return (chunk for _, chunk in run)
 
-    async def astream(self, prompts: str | Sequence[str], **arguments: Any) -> AsyncIterator[Chunk]:
-        """Streams without blocking the event loop: each step runs on a worker thread.
-
-        The arguments are those of `stream`.
+    def astream(
+        self,
+        prompts: str | Sequence[str],
+        *,
+        n: int = 1,
+        max_new_tokens: int = 128,
+        sampler: Writers | None = None,
+        seed: Seeds = None,
+        stop: Stops = None,
+    ) -> AsyncIterator[Chunk]:
+        """Streams like `stream`, with the same arguments, without blocking the event loop: steps run on worker threads.
 
         Example:
             >>> async def first() -> str:
@@ -216,9 +225,13 @@ class Generator:
             >>> asyncio.run(first())
             'goes on'
         """
-        chunks = self.stream(prompts, **arguments)
-        while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
-            yield chunk
+        chunks = self.stream(prompts, n=n, max_new_tokens=max_new_tokens, sampler=sampler, seed=seed, stop=stop)
+
+        async def run() -> AsyncIterator[Chunk]:
+            while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
+                yield chunk
+
+        return run()
 
     @overload
     def chat(
@@ -273,7 +286,7 @@ class Generator:
         one, conversations = requests.conversations(messages)
         prompts = [self._vocabulary.conversation(conversation) for conversation in conversations]
         rows = self._build(prompts, n=1, max_new_tokens=max_new_tokens, seed=seed)
-        chosen = requests.writers(sampler, len(rows), n=1, default=self._default_sampler())
+        chosen = requests.writers(sampler, len(rows), n=1, default=self._default_sampler)
         out = self._complete(rows, chosen, stops=requests.stops(stop), logprobs=logprobs, batch_size=None)
         return out[0] if one else out
 
@@ -295,9 +308,9 @@ class Generator:
             >>> score.bits_per_byte < Generator.default().score("xq zvk jjw qpf").bits_per_byte
             True
         """
-        if isinstance(texts, str):
-            return self._score(texts)
-        return [self._score(text) for text in requests.strings("texts", texts)]
+        one = isinstance(texts, str)
+        scores = [self._score(text) for text in requests.strings("texts", [texts] if one else texts)]
+        return scores[0] if one else scores
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes model, tokenizer and a manifest of checksums to a folder, all or nothing.
@@ -348,9 +361,11 @@ class Generator:
         logprobs: bool,
         batch_size: int | None,
     ) -> Completions:
+        done: dict[int, Completion] = {}  # outlives a batch that runs out of memory, so that what it finished stays
+
         def run(part: Sequence[Request]) -> list[Completion]:
-            done: dict[int, Completion] = {}
-            for row, chunk in self._write(part, chosen, stops):
+            left = [request for request in part if request.index not in done]
+            for row, chunk in self._write(left, chosen, stops):
                 if chunk.finish_reason is not None:
                     done[chunk.index] = row.completion(logprobs=logprobs)
             return [done[request.index] for request in part]
@@ -375,7 +390,10 @@ class Generator:
         begin = self._vocabulary.begin
         if begin is not None and ids[:1] != [begin]:
             ids = [begin, *ids]
+        requests.check_ids(ids, self._network.vocabulary)
         tensor = torch.tensor(ids, dtype=torch.int64, device=self.device)
         logprobs = token_logprobs(self._network.logits, tensor, context=self.context)
-        unscored = len(self._vocabulary.decode(ids[:1]).encode()) if begin is None else 0
+        first = self._vocabulary.decode(ids[:1]) if begin is None else ""
+        # Where the first token is half a character, its bytes cannot be told, and the whole text counts.
+        unscored = len(first.encode()) if text.startswith(first) else 0
         return Score(tuple(ids[1:]), tuple(logprobs), len(text.encode()) - unscored)

@@ -18,6 +18,13 @@ _TOLERANCE = {torch.float64: 1e-3, torch.float32: 1e-3}  # of the logits' spread
 _TOLERANCE_HALF = 0.05
 
 
+_MEANS: dict[Way, str] = {
+    SlotForward: "a cache of slots",
+    PaddedForward: "left padding",
+    AloneForward: "a cache of its own kind",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """How batches run.
@@ -62,10 +69,10 @@ def _try(network: TransformersNetwork, way: Way) -> tuple[str | None, str]:
     try:
         batch = _logits(network, way, texts, _LENGTHS)
     except MISFIT as error:
-        return f"{name} does not take a cache of slots ({type(error).__name__})", ""
+        return f"{name} does not take {_MEANS[way]} ({type(error).__name__})", ""
     off = max(_distance(torch.stack([step[row] for step in batch]), _plain(network, texts, row)) for row in (0, 1))
     if off > _TOLERANCE.get(network.dtype, _TOLERANCE_HALF):
-        return f"with a cache of slots the logits of {name} are off by {off:.2g} of their spread", ""
+        return f"with {_MEANS[way]} the logits of {name} are off by {off:.2g} of their spread", ""
     alone = _logits(network, way, texts[1:2], _LENGTHS[1:2])
     same = all(torch.equal(step[1], by_itself[0]) for step, by_itself in zip(batch, alone, strict=True))
     verdict = "had the same bits" if same else "were rounded differently"
@@ -86,6 +93,10 @@ def _check_causal(network: TransformersNetwork) -> None:
 
 def _texts(network: TransformersNetwork) -> list[list[int]]:
     total = max(_LENGTHS) + _STEPS
+    if network.context is not None and network.context < total:
+        raise ModelError(
+            f"{type(network.model).__name__} has a context of {network.context} tokens, and aigc needs {total}."
+        )
     return [[(7 * i + 11 * row + 3) % network.vocabulary for i in range(total)] for row in range(len(_LENGTHS))]
 
 

@@ -1,20 +1,45 @@
 """The arguments of a call, checked before any work, and turned into rows."""
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from aigc import random
 from aigc._checks import fail, fail_type, integer
-from aigc.sampling import Filter, Greedy, MinP, PerRow, Sampler, Temperature, TopK, TopP, as_sampler, chain
+from aigc.errors import ModelError, ParameterError
+from aigc.sampling import (
+    Filter,
+    MinP,
+    PerRow,
+    Sampler,
+    Temperature,
+    TopK,
+    TopP,
+    as_sampler,
+    chain,
+    check_rows,
+    is_greedy,
+    take,
+)
 from aigc.text._transformers import Recommended
 from aigc.text.rows import Request
 
-__all__ = ["Chosen", "Message", "Seeds", "Stops", "Writers", "build", "conversations", "default_sampler", "stops"]
+__all__ = [
+    "Chosen",
+    "Message",
+    "Seeds",
+    "Stops",
+    "Writers",
+    "build",
+    "check_ids",
+    "conversations",
+    "default_sampler",
+    "stops",
+]
 
 Message = Mapping[str, str]
 Seeds = int | Sequence[int] | Tensor | None
@@ -32,7 +57,7 @@ class Chosen:
     def of(self, rows: Sequence[int]) -> Sampler[Any]:
         """The sampler of a batch that holds some rows of the call."""
         if len(self.samplers) == 1:
-            return self.samplers[0]
+            return take(self.samplers[0], torch.tensor(rows))
         return PerRow(tuple(self.samplers[row] for row in rows))
 
 
@@ -43,6 +68,8 @@ def strings(name: str, values: object) -> list[str]:
     for i, value in enumerate(values):
         if not isinstance(value, str):
             raise fail_type(f"{name}[{i}]", "a string", value)
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise fail(f"{name}[{i}]", "text without lone surrogates", value, "Decode it with errors='replace'.")
     if not values:
         raise fail(name, "a string or at least one string", values)
     return list(values)
@@ -74,8 +101,7 @@ def build(
     seeds = _seeds(seed, len(prompts) * n)
     for i, (text, ids) in enumerate(prompts):
         _check_prompt(f"prompts[{i}]", text, ids, context)
-        if max(ids) >= vocabulary:
-            raise fail("tokenizer", f"of ids below the model's {vocabulary}", max(ids), "Is it another model's tokenizer?")
+        check_ids(ids, vocabulary)
     return [
         Request(
             index=row,
@@ -88,24 +114,44 @@ def build(
     ]
 
 
-def writers(sampler: Writers | None, rows: int, *, n: int, default: Sampler[Any]) -> Chosen:
+def check_ids(ids: Sequence[int], vocabulary: int) -> None:
+    """Checks that a tokenizer belongs to its model."""
+    if ids and max(ids) >= vocabulary:
+        raise fail("tokenizer", f"of ids below the model's {vocabulary}", max(ids), "Is it another model's tokenizer?")
+
+
+def writers(sampler: Writers | None, rows: int, *, n: int, default: Callable[[], Sampler[Any]]) -> Chosen:
     """Checks the sampler of a call; rows of the same prompt need one that draws."""
     if sampler is None:
-        return Chosen((default,))
-    each = list(sampler) if isinstance(sampler, Sequence) else [sampler]
-    if len(each) not in (1, rows) or (isinstance(sampler, Sequence) and len(each) != rows):
-        raise fail("sampler", f"one for all, or one for each of the {rows} rows", f"{len(each)} samplers")
-    if n > 1 and any(isinstance(part, Greedy) for one in each for part in getattr(one, "filters", [one])):
-        raise fail(
-            "n", "1 with sampler=Greedy(), which would write the same text each time", n, "Use a sampler that draws."
-        )
-    return Chosen(tuple(as_sampler(one) for one in each))
+        return Chosen((default(),))
+    one = callable(sampler) or hasattr(sampler, "step")  # a sampler may be a named tuple, and so a sequence
+    if not one and not isinstance(sampler, Sequence):
+        as_sampler(sampler)  # raises: it is neither
+    given: list[Any] = [sampler] if one else list(cast("Sequence[Any]", sampler))
+    if not one and len(given) != rows:
+        raise fail("sampler", f"one for all, or one for each of the {rows} rows", f"{len(given)} samplers")
+    for each in given:
+        if n > 1 and is_greedy(each):
+            cure = "Use a sampler that draws."
+            raise fail("n", "1 with sampler=Greedy(), which would write the same text each time", n, cure)
+        check_rows(each, rows if one else None)
+    made = {id(each): as_sampler(each) for each in given}  # the same filter for two rows is one sampler, drawn together
+    return Chosen(tuple(made[id(each)] for each in given))
 
 
 def default_sampler(recommended: Recommended | None) -> Sampler[Any]:
     """What a model recommends, else the default of aigc; never a truncation that nobody asked for."""
     if recommended is None:
         return as_sampler(chain(Temperature(0.8), TopP(0.95)))
+    try:
+        return as_sampler(chain(*_filters(recommended)))
+    except ParameterError as error:
+        raise ModelError(
+            f"generation_config.json recommends what cannot be: {error} Give a sampler of your own."
+        ) from error
+
+
+def _filters(recommended: Recommended) -> list[Filter]:
     filters: list[Filter] = []
     if recommended.temperature is not None:
         filters.append(Temperature(recommended.temperature))
@@ -115,7 +161,7 @@ def default_sampler(recommended: Recommended | None) -> Sampler[Any]:
         filters.append(TopP(recommended.top_p))
     if recommended.min_p:
         filters.append(MinP(recommended.min_p))
-    return as_sampler(chain(*filters))
+    return filters
 
 
 def conversations(messages: Any) -> tuple[bool, list[list[dict[str, str]]]]:
