@@ -67,6 +67,8 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]  # transformers ships n
     def get_max_length(self) -> int:
         return -1
 
+    get_max_cache_shape = get_max_length  # its name in older transformers
+
 
 class _SlotCache(Cache):  # type: ignore[misc]
     """Slots behind transformers' public cache interface."""
