@@ -22,6 +22,7 @@ __all__ = [
     "backoff",
     "check_fits",
     "place",
+    "preserved_environment",
     "preserved_rng",
     "threads",
     "weights_size",
@@ -113,6 +114,25 @@ def preserved_rng() -> Iterator[None]:
     devices = range(torch.accelerator.device_count()) if accelerator is not None else []
     with torch.random.fork_rng(devices=devices, device_type=kind if kind != "cpu" else "cuda"):
         yield
+
+
+@contextlib.contextmanager
+def preserved_environment() -> Iterator[None]:
+    """Runs a block that may set environment variables, and puts them back after it.
+
+    Example:
+        >>> with preserved_environment():
+        ...     os.environ.update(AIGC_EXAMPLE="1")
+        >>> "AIGC_EXAMPLE" in os.environ
+        False
+    """
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            os.environ.pop(name)
+        os.environ.update(before)
 
 
 def weights_size(folder: str | Path, *, dtype: torch.dtype | None = None) -> int:

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 import tomllib
@@ -41,7 +42,8 @@ print(json.dumps({"light": light, "same_torch": same_torch, "changed": changed, 
 
 
 def test_import_is_light_and_leaves_the_process_alone() -> None:
-    done = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, check=True)
+    clean = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}  # our own imports have left marks
+    done = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, check=True, env=clean)
     assert json.loads(done.stdout) == {"light": [], "same_torch": True, "changed": [], "triton": False}
     assert done.stderr == ""
 

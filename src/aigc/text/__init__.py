@@ -15,7 +15,10 @@ scoring.py         log-probabilities of given texts
 results.py         what comes back
 """
 
-from aigc.text.generator import Generator
-from aigc.text.results import Chunk, Completion, Completions, Score
+from aigc.device import preserved_environment
+
+with preserved_environment():  # transformers brings in torch's compiler, which sets a variable for its cache
+    from aigc.text.generator import Generator
+    from aigc.text.results import Chunk, Completion, Completions, Score
 
 __all__ = ["Chunk", "Completion", "Completions", "Generator", "Score"]
