@@ -6,8 +6,7 @@
     ├── ModelError                                   a model cannot be used the way it was asked to be
     │   ├── ModelNotFoundError (also FileNotFoundError)   no such folder, and no such cached hub id
     │   └── ModelFileError                           a model's file is damaged, unsafe or contradicts another
-    ├── ResourceError      (also MemoryError)        the machine has too little memory for the job
-    └── MissingExtraError  (also ImportError)        an optional dependency is not installed
+    └── ResourceError      (also MemoryError)        the machine has too little memory for the job
 
 Each message names the argument or file, the value, and the cure. Catch `AigcError` to catch them all.
 
@@ -18,7 +17,6 @@ Each message names the argument or file, the value, and the cure. Catch `AigcErr
 
 __all__ = [
     "AigcError",
-    "MissingExtraError",
     "ModelError",
     "ModelFileError",
     "ModelNotFoundError",
@@ -54,7 +52,3 @@ class ModelFileError(ModelError):
 
 class ResourceError(AigcError, MemoryError):
     """The machine has too little memory for what was asked."""
-
-
-class MissingExtraError(AigcError, ImportError):
-    """An optional dependency is not installed; the message names the extra that brings it."""
