@@ -1,17 +1,24 @@
 """One draw per row from logits: `aigc.kernels.sample` beside the filters of transformers and `torch.multinomial`.
 
-    python benchmarks/sampling.py
+    python benchmarks/sampling.py [--quick]
 
-One thread. Rows fall off like those of a language model (a nucleus of some tokens) or are flat (standard normal), which is
-the case that a short list does not settle. The two are timed in turns; the figure is the ratio of the best times.
+Two threads. Rows are Zipf-like, as a language model's are (a nucleus of a few tokens), or standard normal, or normal of variance
+16. The peer does what `generate` does: logits to float32, the processors in their order, softmax, multinomial; for greedy a copy
+and argmax. All of a cell's runs take turns in one process; the figure is the ratio of medians. A third column has the time as a
+multiple of one `torch.softmax` over the same logits.
 """
 
+import argparse
 import json
+import platform
+import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
+import transformers
 from torch import Tensor
 from transformers.generation.logits_process import (
     MinPLogitsWarper,
@@ -24,11 +31,16 @@ from aigc import kernels
 from aigc.device import threads
 
 RESULTS = Path(__file__).parent / "results" / "sampling.json"
+VOCABULARIES = (32_000, 50_257, 128_256, 151_936, 262_144)
+BATCHES = (1, 8, 64)
+SHAPES = ("zipf", "normal", "normal16")
 SETTINGS: dict[str, dict[str, float]] = {
+    "k": {"top_k": 50},
+    "p": {"top_p": 0.9},
+    "k+p": {"top_k": 50, "top_p": 0.9},
+    "k+p+min-p": {"top_k": 50, "top_p": 0.9, "min_p": 0.05},
     "temperature": {"temperature": 0.8},
-    "p=0.9": {"top_p": 0.9},
-    "k=50": {"top_k": 50},
-    "k=50 p=0.9 min_p=0.05": {"top_k": 50, "top_p": 0.9, "min_p": 0.05},
+    "greedy": {"temperature": 0},
 }
 WARPERS = {
     "temperature": TemperatureLogitsWarper,
@@ -38,54 +50,107 @@ WARPERS = {
 }
 
 
-def logits(rows: int, vocab: int, shape: str) -> Tensor:
+def logits(rows: int, vocab: int, shape: str, dtype: torch.dtype) -> Tensor:
     generator = torch.Generator().manual_seed(vocab + rows)
-    if shape == "flat":
-        return torch.randn(rows, vocab, generator=generator)
-    rank = torch.stack([torch.randperm(vocab, generator=generator) for _ in range(rows)])
-    return -2.2 * (rank + 1).float().log()
+    if shape == "zipf":
+        rank = torch.stack([torch.randperm(vocab, generator=generator) for _ in range(rows)])
+        return (-2.2 * (rank + 1).float().log()).to(dtype)
+    return (torch.randn(rows, vocab, generator=generator) * (4 if shape == "normal16" else 1)).to(dtype)
 
 
-def peer(x: Tensor, setting: dict[str, float], generator: torch.Generator) -> Tensor:
-    for name, value in setting.items():
-        x = WARPERS[name](value)(None, x)
-    return torch.multinomial(x.softmax(-1), 1, generator=generator)
+def transformers_chain(x: Tensor, setting: dict[str, float]) -> Callable[[], Tensor]:
+    if setting == {"temperature": 0}:
+        return lambda: x.to(copy=True, dtype=torch.float32).argmax(-1)
+    warpers = [WARPERS[name](value) for name, value in setting.items()]
+
+    def run() -> Tensor:
+        scores = x.to(copy=True, dtype=torch.float32)
+        for warp in warpers:
+            scores = warp(None, scores)
+        return torch.multinomial(torch.softmax(scores, -1), 1)
+
+    return run
 
 
-def best(runs: list[Callable[[], object]], *, rounds: int = 25) -> list[float]:
-    """The best of some rounds of each, in turns."""
-    times = [float("inf")] * len(runs)
-    for _ in range(rounds):
-        for i, run in enumerate(runs):
+def medians(runs: list[Callable[[], Any]], seconds: float) -> list[float]:
+    """Medians of rounds in turns, as many as fit in some seconds, but 5 at least."""
+    times: list[list[float]] = [[] for _ in runs]
+    for run in runs:
+        run()
+    end = time.perf_counter() + seconds
+    while len(times[0]) < 5 or (time.perf_counter() < end and len(times[0]) < 400):
+        for run, taken in zip(runs, times, strict=True):
             start = time.perf_counter()
             run()
-            times[i] = min(times[i], time.perf_counter() - start)
-    return times
+            taken.append(time.perf_counter() - start)
+    return [statistics.median(taken) for taken in times]
+
+
+def cell(rows: int, vocab: int, shape: str, dtype: torch.dtype, name: str, x: Tensor, seconds: float) -> dict[str, Any]:
+    seeds, setting = torch.arange(rows), SETTINGS[name]
+    theirs, ours, softmax = medians(
+        [
+            transformers_chain(x, setting),
+            lambda: kernels.sample(x, seed=seeds, step=0, **setting),
+            lambda: torch.softmax(x, -1),
+        ],
+        seconds,
+    )
+    return {
+        "dtype": str(dtype).removeprefix("torch."),
+        "vocab": vocab,
+        "rows": rows,
+        "shape": shape,
+        "setting": name,
+        "transformers_ms": round(1e3 * theirs, 4),
+        "aigc_ms": round(1e3 * ours, 4),
+        "softmax_ms": round(1e3 * softmax, 4),
+        "ratio": round(theirs / ours, 2),
+        "softmaxes": round(ours / softmax, 2),
+    }
+
+
+def summary(table: list[dict[str, Any]]) -> None:
+    """Prints the ratios of each setting and kind of row: least, median, most, over vocabularies."""
+    print(f"\n{'dtype':9} {'rows':>4} {'shape':9} {'setting':12} {'least':>7} {'median':>7} {'most':>7}   median softmaxes")
+    keys = sorted({(c["dtype"], c["rows"], c["shape"], c["setting"]) for c in table}, key=str)
+    for dtype, rows, shape, setting in keys:
+        cells = [c for c in table if (c["dtype"], c["rows"], c["shape"], c["setting"]) == (dtype, rows, shape, setting)]
+        ratios = sorted(c["ratio"] for c in cells)
+        multiple = statistics.median(c["softmaxes"] for c in cells)
+        print(
+            f"{dtype:9} {rows:4} {shape:9} {setting:12} {ratios[0]:7.1f} {statistics.median(ratios):7.1f} {ratios[-1]:7.1f}"
+            f"{multiple:10.1f}"
+        )
 
 
 def main() -> None:
-    generator = torch.Generator().manual_seed(0)
-    table = []
-    print(f"{'rows x vocabulary':>18} {'shape':>7}  {'setting':24}{'transformers':>14}{'aigc':>10}{'ratio':>8}")
-    with threads(1):
-        for rows, vocab in ((1, 10_000), (1, 128_256), (8, 128_256), (1, 262_144)):
-            for shape in ("peaked", "flat"):
-                x, seeds = logits(rows, vocab, shape), torch.arange(rows)
-                for name, setting in SETTINGS.items():
-                    theirs, ours = best(
-                        [
-                            lambda x=x, setting=setting: peer(x, setting, generator),
-                            lambda x=x, setting=setting, seeds=seeds: kernels.sample(x, seed=seeds, step=0, **setting),
-                        ]
-                    )
-                    row = {"rows": rows, "vocab": vocab, "shape": shape, "setting": name, "transformers_ms": 1e3 * theirs}
-                    table.append(row | {"aigc_ms": 1e3 * ours, "ratio": theirs / ours})
-                    size = f"{rows} x {vocab:,}"
-                    print(
-                        f"{size:>18} {shape:>7}  {name:24}{1e3 * theirs:11.3f} ms{1e3 * ours:7.3f} ms{theirs / ours:8.1f}"
-                    )
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(json.dumps(table, indent=2) + "\n")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="three vocabularies in float32, fewer rounds; nothing is saved")
+    parser.add_argument("--seconds", type=float, default=1.0, help="per cell")
+    given = parser.parse_args()
+    vocabularies = (32_000, 128_256, 151_936) if given.quick else VOCABULARIES
+    dtypes = (torch.float32,) if given.quick else (torch.float32, torch.bfloat16)
+    table: list[dict[str, Any]] = []
+    with threads(2):
+        for dtype in dtypes:
+            for vocab in vocabularies:
+                for rows in BATCHES:
+                    for shape in SHAPES:
+                        x = logits(rows, vocab, shape, dtype)
+                        for name in SETTINGS:
+                            table.append(cell(rows, vocab, shape, dtype, name, x, 0.2 if given.quick else given.seconds))
+                            c = table[-1]
+                            print(
+                                f"{c['dtype']:9}{vocab:8,} x {rows:2} {shape:9}{name:12}{c['transformers_ms']:10.3f} ms"
+                                f"{c['aigc_ms']:9.3f} ms  {c['ratio']:6.1f} times   {c['softmaxes']:5.1f} softmaxes",
+                                flush=True,
+                            )
+    summary(table)
+    if not given.quick:
+        RESULTS.parent.mkdir(parents=True, exist_ok=True)
+        head = {"torch": torch.__version__, "transformers": transformers.__version__, "threads": 2, "machine": platform.machine()}
+        RESULTS.write_text(json.dumps({"with": head, "cells": table}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -29,15 +29,14 @@ def fail_type(name: str, condition: str, value: object, cure: str = "") -> TypeP
 
 def integer(name: str, value: object, *, low: int | None = None, high: int | None = None, cure: str = "") -> int:
     """Checks a whole number in `[low, high]`; a bool or a float is a type error."""
-    bounds = _bounds("an integer", low, high)
     if isinstance(value, bool):
-        raise fail_type(name, bounds, value, cure)
+        raise fail_type(name, _bounds("an integer", low, high), value, cure)
     try:
         number = operator.index(value)  # type: ignore[arg-type]  # raising is what it is called for
     except TypeError:
-        raise fail_type(name, bounds, value, cure) from None
+        raise fail_type(name, _bounds("an integer", low, high), value, cure) from None
     if (low is not None and number < low) or (high is not None and number > high):
-        raise fail(name, bounds, value, cure)
+        raise fail(name, _bounds("an integer", low, high), value, cure)
     return number
 
 

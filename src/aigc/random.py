@@ -10,7 +10,10 @@ takes 52 of the 64 bits and lies at the middle of its cell, so it is never 0 and
 """
 
 import secrets
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -20,12 +23,14 @@ __all__ = [
     "advance",
     "check_seed",
     "counter",
+    "counter_int",
     "fresh_seed",
     "gumbel",
     "gumbel_from",
     "normal",
     "stream",
     "uniform",
+    "uniform_array",
     "uniform_from",
 ]
 
@@ -33,6 +38,18 @@ _WEYL = -7046029254386353131  # 2^64 / golden ratio, as a signed number
 _FIRST, _SECOND = -4658895280553007687, -7723592293110705685
 _STEP = 0x3C6EF372FE94F82B  # odd, so that steps of one seed never meet; and not the Weyl constant
 _MASK = 2**64 - 1
+
+
+def _constant(value: float, dtype: torch.dtype = torch.int64) -> Tensor:
+    return torch.tensor(value, dtype=dtype, device="cpu")
+
+
+# A tensor of no dimension goes with tensors of any device, and takes half the time of a Python number.
+_ADD, _TIMES, _TIMES_AGAIN = _constant(_WEYL), _constant(_FIRST), _constant(_SECOND)
+_SHIFTS = {bits: (_constant(bits), _constant(2 ** (64 - bits) - 1)) for bits in (12, 27, 30, 31)}
+_U_ADD, _U_TIMES, _U_TIMES_AGAIN = (np.uint64(value & _MASK) for value in (_WEYL, _FIRST, _SECOND))
+_U12, _U27, _U30, _U31 = (np.uint64(bits) for bits in (12, 27, 30, 31))
+_HALF, _CELL = _constant(0.5, torch.float64), _constant(2.0**-52, torch.float64)
 
 
 def uniform(seed: int | Tensor, step: int | Tensor, index: int | Tensor) -> Tensor:
@@ -92,6 +109,16 @@ def counter(seed: Tensor, step: int | Tensor) -> Tensor:
     return advance(_mix(_int64("seed", seed, seed.device)), step)
 
 
+def counter_int(seed: int, step: int) -> int:
+    """Returns `counter` of a seed and a step that are ints: an int that fits 64 bits with its sign.
+
+    Example:
+        >>> torch.tensor([counter_int(7, 3)]) == counter(torch.tensor([7]), 3)
+        tensor([True])
+    """
+    return _signed(_mix_int(check_seed("seed", seed) & _MASK) + check_seed("step", step) * _STEP)
+
+
 def advance(start: Tensor, step: int | Tensor) -> Tensor:
     """Moves a counter on by some steps.
 
@@ -122,6 +149,33 @@ def gumbel_from(start: Tensor, index: Tensor) -> Tensor:
         True
     """
     return _uniform(start, index).log_().neg_().log_().neg_()
+
+
+def uniform_array(start: npt.NDArray[np.int64], index: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Returns the uniforms of `uniform_from`, bit for bit, of arrays: several times faster where there are few.
+
+    Example:
+        >>> start = counter(torch.tensor([7]), 3)
+        >>> uniform_array(start.numpy(), np.array([5])) == uniform_from(start, torch.tensor([5])).numpy()
+        array([ True])
+    """
+    x = _mix_array(start.view(np.uint64) + index.view(np.uint64))
+    x >>= _U12
+    y: npt.NDArray[np.float64] = x.astype(np.float64)
+    y += 0.5
+    y *= 2.0**-52
+    return y
+
+
+def _mix_array(x: Any) -> Any:
+    """Mixes an array of uint64 in place."""
+    x += _U_ADD
+    x ^= x >> _U30
+    x *= _U_TIMES
+    x ^= x >> _U27
+    x *= _U_TIMES_AGAIN
+    x ^= x >> _U31
+    return x
 
 
 def normal(seed: int | Tensor, index: int | Tensor, *, step: int | Tensor = 0) -> Tensor:
@@ -175,7 +229,7 @@ def check_seed(name: str, value: object) -> int:
 
 
 def _uniform(start: Tensor, index: Tensor) -> Tensor:
-    return (_shift(_mix(start + index), 12).double() + 0.5) * 2.0**-52
+    return _shift(_mix(start + index), 12).double().add_(_HALF).mul_(_CELL)
 
 
 def _signed(x: int) -> int:
@@ -193,16 +247,16 @@ def _int64(name: str, value: int | Tensor, device: torch.device) -> Tensor:
 
 def _mix(x: Tensor) -> Tensor:
     # int64 wraps as uint64 would.
-    x = x + _WEYL
-    x = (x ^ _shift(x, 30)) * _FIRST
-    x = (x ^ _shift(x, 27)) * _SECOND
-    return x ^ _shift(x, 31)
+    x = x + _ADD
+    x = x.bitwise_xor_(_shift(x, 30)).mul_(_TIMES)
+    x = x.bitwise_xor_(_shift(x, 27)).mul_(_TIMES_AGAIN)
+    return x.bitwise_xor_(_shift(x, 31))
 
 
 def _shift(x: Tensor, bits: int) -> Tensor:
     """A logical shift to the right; that of int64 copies the sign, hence the mask."""
-    shifted: Tensor = (x >> bits) & (2 ** (64 - bits) - 1)
-    return shifted
+    by, mask = _SHIFTS[bits]
+    return torch.bitwise_right_shift(x, by).bitwise_and_(mask)
 
 
 def _mix_int(x: int) -> int:

@@ -13,15 +13,14 @@ Example:
     tensor([2, 3])
 """
 
-import math
-
 import torch
 from torch import Tensor
 
 from aigc import random
 from aigc._checks import fail, fail_type
 from aigc.kernels import _torch, reference
-from aigc.kernels._types import Draw, Parameters, Status
+from aigc.kernels._parameters import Number, Parameters, parameters
+from aigc.kernels._types import Draw, Status
 
 __all__ = [
     "Draw",
@@ -36,8 +35,6 @@ __all__ = [
     "unavailable",
 ]
 
-Number = float | Tensor
-
 
 def sample(
     logits: Tensor,
@@ -48,6 +45,7 @@ def sample(
     top_k: int | Tensor | None = None,
     top_p: Number | None = None,
     min_p: Number | None = None,
+    check: bool = False,
 ) -> Draw:
     r"""Draws one token per row; `aigc.kernels.reference` says exactly which.
 
@@ -78,9 +76,10 @@ def sample(
     """
     rows, flat = _flat(logits)
     given = parameters(rows, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, device=logits.device)
-    seeds, steps = _one_per_row("seed", seed, rows, flat.device), _one_per_row("step", step, rows, flat.device)
-    result = run(flat, given, random.counter(seeds, steps))
-    return Draw(*(field.reshape(rows) for field in result))
+    draw = run(flat, given, _starts(seed, step, rows, logits.device))
+    if check:
+        pass
+    return draw if len(rows) == 1 else Draw(*(field.reshape(rows) for field in draw))
 
 
 def threshold(
@@ -132,43 +131,6 @@ def run(logits: Tensor, given: Parameters, start: Tensor) -> Draw:
     return _torch.sample(logits, given, start)
 
 
-def parameters(
-    rows: torch.Size | tuple[int, ...],
-    *,
-    temperature: Number | None = None,
-    top_k: int | Tensor | None = None,
-    top_p: Number | None = None,
-    min_p: Number | None = None,
-    device: torch.device | None = None,
-) -> Parameters:
-    """Checks filter parameters, and gives each one number per row.
-
-    Example:
-        >>> from aigc import kernels
-        >>> kernels.parameters((2,), temperature=0.5).divisor
-        tensor([[0.5000],
-                [0.5000]], dtype=torch.float64)
-    """
-    t = _checked("temperature", temperature, rows, condition="a finite number of at least 0", low=0.0)
-    k = _checked("top_k", top_k, rows, condition="an integer of at least 1", low=1, whole=True)
-    p = _checked("top_p", top_p, rows, condition="a number in (0, 1]", low=0.0, open_low=True, high=1.0)
-    open_low = not isinstance(min_p, Tensor)
-    m = _checked("min_p", min_p, rows, condition="a number in (0, 1]", low=0.0, open_low=open_low, high=1.0)
-    greedy = None if t is None or bool((t > 0).all()) else t == 0
-    cutting = (p is not None and bool((p < 1).all())) or (m is not None and bool((m > 0).all()))
-    given = Parameters(
-        divisor=None if t is None else t.where(t > 0, 1.0),
-        greedy=greedy,
-        top_k=k,
-        top_p=p,
-        log_min_p=None if m is None else m.log(),
-        all_greedy=greedy is not None and bool(greedy.all()),
-        largest_k=None if k is None or not len(k) else int(k.max()),
-        surely_cut=cutting,
-    )
-    return given if device is None else given.to(device)
-
-
 def backend(device: str | torch.device) -> str:
     """Says which path runs on a device: `"triton"` or `"torch"`.
 
@@ -200,49 +162,34 @@ def unavailable(device: str | torch.device) -> str:
 def _flat(logits: Tensor) -> tuple[torch.Size, Tensor]:
     if not isinstance(logits, Tensor) or not logits.is_floating_point():
         raise fail_type("logits", "a floating tensor", getattr(logits, "dtype", logits))
-    if logits.ndim == 0 or logits.shape[-1] == 0:
-        raise fail("logits", "of shape (*rows, vocab) with at least one token", tuple(logits.shape))
-    return logits.shape[:-1], logits.reshape(-1, logits.shape[-1])
+    shape = logits.shape
+    if not shape or not shape[-1]:
+        raise fail("logits", "of shape (*rows, vocab) with at least one token", tuple(shape))
+    if logits.requires_grad:
+        logits = logits.detach()
+    return shape[:-1], logits if len(shape) == 2 else logits.reshape(-1, shape[-1])
 
 
-def _one_per_row(name: str, value: int | Tensor, rows: torch.Size, device: torch.device) -> Tensor:
-    if isinstance(value, Tensor):
-        if value.dtype != torch.int64:
-            raise fail_type(name, "an int or an int64 tensor", value.dtype)
-        if value.ndim and value.shape != rows:
-            raise fail(name, f"of shape {tuple(rows)}, one per row", tuple(value.shape))
-        return value.to(device).expand(rows).reshape(-1)
-    return torch.full((rows.numel(),), random.check_seed(name, value), dtype=torch.int64, device=device)
+def _starts(seed: int | Tensor, step: int | Tensor, rows: torch.Size, device: torch.device) -> Tensor:
+    """Where the noise of each row begins, `(rows,)`."""
+    count = rows.numel()
+    columns = [_one_per_row(name, value, rows, device) for name, value in (("seed", seed), ("step", step))]
+    if all(isinstance(value, int) for value in columns):
+        return torch.full((count,), random.counter_int(*columns), dtype=torch.int64, device=device)
+    if count <= 8 and device.type == "cpu":  # then Python's integers are faster than tensors
+        seeds, steps = (value.tolist() if isinstance(value, Tensor) else [value] * count for value in columns)
+        return torch.tensor([random.counter_int(*pair) for pair in zip(seeds, steps, strict=True)])
+    return random.counter(*(torch.as_tensor(value, device=device).expand(count) for value in columns))
 
 
-def _checked(
-    name: str,
-    value: float | Tensor | None,
-    rows: torch.Size | tuple[int, ...],
-    *,
-    condition: str,
-    low: float,
-    high: float = math.inf,
-    open_low: bool = False,
-    whole: bool = False,
-) -> Tensor | None:
-    if value is None:
-        return None
-    dtype = torch.int64 if whole else torch.float64
-    if isinstance(value, Tensor):
-        if value.is_complex() or value.dtype == torch.bool or (whole and value.is_floating_point()):
-            raise fail_type(name, condition, value.dtype)
-        given = value.to(dtype)
-    elif isinstance(value, bool) or not isinstance(value, int if whole else int | float):
-        raise fail_type(name, condition, value)
-    else:
-        try:
-            given = torch.tensor(value, dtype=dtype)
-        except (OverflowError, RuntimeError, ValueError):
-            raise fail(name, condition, value) from None
-    inside = (given > low if open_low else given >= low) & (given <= high) & (given < math.inf)
-    if not bool(inside.all()):
-        raise fail(name, condition, value.tolist() if isinstance(value, Tensor) else value, "None is off.")
-    if given.ndim and given.shape != torch.Size(rows):
-        raise fail(name, f"a number, or one for each row, of shape {tuple(rows)}", tuple(given.shape))
-    return given.expand(rows).reshape(-1, 1)
+def _one_per_row(name: str, value: int | Tensor, rows: torch.Size, device: torch.device) -> int | Tensor:
+    """Checks a seed or step, and flattens a tensor."""
+    if not isinstance(value, Tensor):
+        return random.check_seed(name, value)
+    if value.dtype != torch.int64:
+        raise fail_type(name, "an int or an int64 tensor", value.dtype)
+    if value.ndim and value.shape != rows:
+        raise fail(name, f"of shape {tuple(rows)}, one per row", tuple(value.shape))
+    if value.ndim and value.device != device:
+        raise fail(name, f"on {device}, as the logits are", value.device, f"Call {name}.to(logits.device).")
+    return value.to(device).expand(rows).reshape(-1)

@@ -22,42 +22,44 @@ import torch
 from torch import Tensor
 
 from aigc import random
-from aigc.kernels._types import Draw, Parameters, Status
+from aigc.kernels._parameters import Parameters
+from aigc.kernels._types import Draw, Status
 
-__all__ = ["BLOCK", "FLAT", "block_masses", "draw", "sample", "status", "threshold"]
+__all__ = ["BLOCK", "FLAT", "draw", "sample", "status", "tempered", "threshold"]
 
 FLAT = 1024  # survivors that draw in one level
 BLOCK = 256  # tokens in a block of the two-level draw
 
 
-def threshold(logits: Tensor, given: Parameters) -> Tensor:
-    """Returns the smallest logit that the filters keep, `(rows, 1)`, in the dtype of `logits` `(rows, vocab)`."""
-    ordered = logits.sort(-1, descending=True).values
-    z = tempered(ordered, given)
-    keep = ordered > -math.inf
+def threshold(x: Tensor, z: Tensor, given: Parameters) -> Tensor:
+    """Returns the smallest logit of `x` `(rows, vocab)` that the filters keep, `(rows, 1)`; `z` is `x` after temperature."""
+    x, order = x.sort(-1, descending=True)
+    z = z.gather(-1, order)
+    keep = x > -math.inf
     if given.top_k is not None:
-        keep &= ordered >= ordered.gather(-1, given.top_k.clamp(max=logits.shape[-1]) - 1)
+        k = torch.as_tensor(given.top_k, device=x.device).clamp(max=x.shape[-1])
+        keep &= x >= x.gather(-1, k.expand(len(x), 1) - 1)
     if given.top_p is not None:
+        p = torch.as_tensor(given.top_p, dtype=torch.float64, device=x.device)
         mass = z.exp() * keep
         larger = mass.cumsum(-1) - mass
-        keep &= (larger < given.top_p * mass.sum(-1, keepdim=True)) | (given.top_p >= 1)
-    if given.log_min_p is not None:
-        keep &= z >= given.log_min_p
-    # The sets are beginnings of one order, so the smallest kept logit is the threshold.
-    return ordered.where(keep, math.inf).amin(-1, keepdim=True)
+        keep &= (larger < p * mass.sum(-1, keepdim=True)) | (p >= 1)
+    if given.min_p is not None:
+        keep &= z >= torch.as_tensor(given.min_p, dtype=torch.float64, device=x.device).log()
+    # Each of the sets is a beginning of the same order, so the smallest logit in all of them is the threshold.
+    return x.where(keep, math.inf).amin(-1, keepdim=True)
 
 
 def draw(z: Tensor, keep: Tensor, start: Tensor) -> Tensor:
-    """Draws one kept token per row from tempered logits `z` `(rows, vocab)`, float64; returns `(rows, 1)`."""
+    """Draws one kept token per row from tempered logits `z` `(rows, vocab)`; returns `(rows, 1)`."""
     token = torch.arange(z.shape[-1], device=z.device)
-    score = z.where(keep, -math.inf) + random.gumbel_from(start[:, None], token)
-    many = keep.sum(-1, keepdim=True) > FLAT
-    if bool(many.any()):
-        masses = block_masses(z.where(keep, -math.inf))
-        block = torch.arange(masses.shape[-1], device=z.device)
-        chosen = (masses.log() + random.gumbel_from(start[:, None], -1 - block)).argmax(-1, keepdim=True)
-        score = score.where((token // BLOCK == chosen) | ~many, -math.inf)
-    return score.argmax(-1, keepdim=True)
+    z = z.where(keep, -math.inf)
+    score = z + random.gumbel_from(start[:, None], token)
+    blocks = torch.nn.functional.pad(z, (0, -len(token) % BLOCK), value=-math.inf).unflatten(-1, (-1, BLOCK)).logsumexp(-1)
+    block = torch.arange(blocks.shape[-1], device=z.device)
+    chosen = (blocks + random.gumbel_from(start[:, None], -1 - block)).argmax(-1, keepdim=True)
+    few = keep.sum(-1, keepdim=True) <= FLAT
+    return score.where(few | (token // BLOCK == chosen), -math.inf).argmax(-1, keepdim=True)
 
 
 def sample(logits: Tensor, given: Parameters, start: Tensor) -> Draw:
@@ -65,36 +67,35 @@ def sample(logits: Tensor, given: Parameters, start: Tensor) -> Draw:
 
     Args:
         logits: Any floating dtype.
-        given: Parameters, one column each.
+        given: What the filters do.
         start: `aigc.random.counter(seed, step)` of each row, `(rows,)`.
     """
     state = status(logits)
     bad = state != Status.OK
-    logits = logits.masked_fill(bad[:, None], 0)
-    z = tempered(logits, given)
-    keep = logits >= threshold(logits, given)
-    if given.greedy is not None:
-        first = torch.zeros_like(keep).scatter_(-1, logits.argmax(-1, keepdim=True), True)
-        keep = keep.where(~given.greedy, first)
-        z = z.where(~given.greedy | first, -math.inf)
-    keep &= logits > -math.inf
+    x = logits.masked_fill(bad[:, None], 0)
+    temperature = torch.as_tensor(
+        1.0 if given.temperature is None else given.temperature, dtype=torch.float64, device=x.device
+    )
+    greedy = temperature == 0
+    z = tempered(x, temperature.where(~greedy, 1))
+    first = torch.zeros_like(x, dtype=torch.bool).scatter_(-1, x.argmax(-1, keepdim=True), True)
+    keep = (x >= threshold(x, z, given)) & (x > -math.inf) & (first | ~greedy)
     token = draw(z, keep, start)
-    kept_mass, mass = z.where(keep, -math.inf).exp().sum(-1), z.exp().sum(-1)
-    logprob = z.gather(-1, token)[:, 0] - kept_mass.log()
+    kept = z.where(keep, -math.inf).logsumexp(-1)
+    whole = z.where(first | ~greedy, -math.inf).logsumexp(-1)
     return Draw(
         token=token[:, 0].masked_fill(bad, -1),
-        logprob=logprob.float().masked_fill(bad, math.nan),
+        logprob=(z.gather(-1, token)[:, 0] - kept).float().masked_fill(bad, math.nan),
         kept=keep.sum(-1).masked_fill(bad, 0),
-        mass=(kept_mass / mass).float().masked_fill(bad, math.nan),
+        mass=(kept - whole).exp().float().masked_fill(bad, math.nan),
         status=state,
     )
 
 
-def tempered(logits: Tensor, given: Parameters) -> Tensor:
-    """$z = (x - M) / t$ in float64; rows of temperature 0 are left at $t = 1$."""
-    z = logits.double()
-    z = z - z.amax(-1, keepdim=True)
-    return z if given.divisor is None else z / given.divisor
+def tempered(x: Tensor, divisor: Tensor) -> Tensor:
+    """$z = (x - M) / t$, float64."""
+    x = x.double()
+    return (x - x.amax(-1, keepdim=True)) / divisor
 
 
 def status(logits: Tensor) -> Tensor:
@@ -102,12 +103,3 @@ def status(logits: Tensor) -> Tensor:
     top = logits.amax(-1)  # NaN if any is
     state = torch.where(top == -math.inf, int(Status.EMPTY), int(Status.OK))
     return state.masked_fill(top == math.inf, int(Status.INF)).masked_fill(top.isnan(), int(Status.NAN))
-
-
-def block_masses(z: Tensor) -> Tensor:
-    """Sums of exp(z) over blocks of consecutive tokens, `(rows, blocks)`."""
-    short = -z.shape[-1] % BLOCK
-    padded = torch.nn.functional.pad(z, (0, short), value=-math.inf) if short else z
-    # Contiguous, for a sum over strided elements has another order, and so other bits.
-    masses: Tensor = padded.exp().contiguous().view(len(z), -1, BLOCK).sum(-1)
-    return masses

@@ -1,0 +1,152 @@
+"""Filter parameters, checked once: a number for all rows, or a number for each."""
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from aigc._checks import fail, fail_type
+
+__all__ = ["Number", "Parameters", "parameters"]
+
+Number = float | Tensor
+
+
+class Parameters(NamedTuple):
+    """What the filters do; made by `parameters`. A field is a number, a column `(rows, 1)`, or None: off for all rows.
+
+    Attributes:
+        temperature: 0 takes the first of the largest logits.
+        top_k: The size of the vocabulary or more is off.
+        top_p: In a column, 1 is off.
+        min_p: In a column, 0 is off.
+
+    Example:
+        >>> Parameters(top_k=3)
+        Parameters(temperature=None, top_k=3, top_p=None, min_p=None)
+    """
+
+    temperature: float | Tensor | None = None
+    top_k: int | Tensor | None = None
+    top_p: float | Tensor | None = None
+    min_p: float | Tensor | None = None
+
+    def select(self, rows: Tensor | slice) -> "Parameters":
+        """The parameters of some rows."""
+        if not any(isinstance(value, Tensor) for value in self):
+            return self
+        columns = [value if not isinstance(value, Tensor) else value[_on(value.device, rows)] for value in self]
+        return Parameters(*columns)
+
+    def to(self, device: torch.device) -> "Parameters":
+        """The same on another device."""
+        return Parameters(*(value.to(device) if isinstance(value, Tensor) else value for value in self))
+
+
+def _on(device: torch.device, rows: Tensor | slice) -> Tensor | slice:
+    return rows.to(device) if isinstance(rows, Tensor) else rows
+
+
+def parameters(
+    rows: torch.Size | tuple[int, ...],
+    *,
+    temperature: Number | None = None,
+    top_k: int | Tensor | None = None,
+    top_p: Number | None = None,
+    min_p: Number | None = None,
+    device: torch.device | None = None,
+) -> Parameters:
+    """Checks filter parameters, once for any number of draws.
+
+    The values of a tensor are read to be checked, which waits for its device.
+
+    Args:
+        rows: The shape of the batch: that of a tensor of one number per row.
+        temperature: As for `aigc.kernels.sample`.
+        top_k: As for `aigc.kernels.sample`.
+        top_p: As for `aigc.kernels.sample`.
+        min_p: As for `aigc.kernels.sample`.
+        device: Where the logits are. A tensor of one number per row must be there too.
+
+    Raises:
+        ParameterError: If a parameter is out of range, of the wrong shape or on another device.
+
+    Example:
+        >>> from aigc import kernels
+        >>> kernels.parameters((2,), temperature=0.5, top_k=torch.tensor([3, 4]))
+        Parameters(temperature=0.5, top_k=tensor([[3],
+                [4]]), top_p=None, min_p=None)
+    """
+    return checked(rows, device, True, temperature, top_k, top_p, min_p)
+
+
+def checked(
+    rows: torch.Size | tuple[int, ...],
+    device: torch.device | None,
+    read: bool,
+    temperature: Number | None,
+    top_k: int | Tensor | None,
+    top_p: Number | None,
+    min_p: Number | None,
+) -> Parameters:
+    """Like `parameters`; `read` says whether to read the values of tensors."""
+    found: list[Any] = [temperature, top_k, top_p, min_p]
+    for i, (value, range_) in enumerate(zip(found, _RANGES, strict=True)):
+        if isinstance(value, Tensor):
+            found[i] = _tensor(range_, value, rows, device, read)
+        elif value is not None:
+            found[i] = _number(range_, value)
+    return Parameters(*found)
+
+
+class _Range(NamedTuple):
+    name: str
+    condition: str
+    low: float
+    above_low: bool  # the low end is excluded
+    high: float
+    neutral: float  # a number that does nothing
+    off: float  # what stands for off in a tensor, where None cannot
+    whole: bool
+
+
+_RANGES = (
+    _Range("temperature", "a finite number of at least 0", 0.0, False, math.inf, 1.0, 1.0, False),
+    _Range("top_k", "an integer of at least 1", 1, False, math.inf, math.inf, 1, True),
+    _Range("top_p", "a number in (0, 1]", 0.0, True, 1.0, 1.0, 1.0, False),
+    _Range("min_p", "a number in (0, 1]", 0.0, True, 1.0, math.inf, 0.0, False),
+)
+
+
+def _number(range_: _Range, value: float) -> float | None:
+    name, condition, low, above_low, high, neutral, _, whole = range_
+    if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
+        raise fail_type(name, condition, value)
+    if not (low < value or (value == low and not above_low)) or not value <= high or value == math.inf:
+        raise fail(name, condition, value, "None is off.")
+    if value == neutral:
+        return None
+    if whole:
+        return min(value, 2**62)
+    try:
+        return float(value)
+    except OverflowError:
+        raise fail(name, condition, value) from None
+
+
+def _tensor(
+    range_: _Range, value: Tensor, rows: torch.Size | tuple[int, ...], device: torch.device | None, read: bool
+) -> Tensor:
+    name, condition, low, above_low, high, _, off, whole = range_
+    if value.is_complex() or value.dtype == torch.bool or (whole and value.is_floating_point()):
+        raise fail_type(name, condition, value.dtype)
+    if value.ndim and value.shape != torch.Size(rows):
+        raise fail(name, f"a number, or one for each row, of shape {tuple(rows)}", tuple(value.shape))
+    if value.ndim and device is not None and value.device != device:
+        raise fail(name, f"on {device}, as the logits are", value.device, f"Call {name}.to(logits.device).")
+    if read:
+        inside = (value > low) | (value == off) if above_low else value >= low
+        if not bool((inside & (value <= high) & (value < math.inf)).all()):
+            raise fail(name, condition, value.tolist(), "None is off.")
+    return value.expand(rows).reshape(-1, 1)
