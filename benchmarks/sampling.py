@@ -80,9 +80,10 @@ def medians(runs: list[Callable[[], Any]], seconds: float) -> list[float]:
     end = time.perf_counter() + seconds
     while len(times[0]) < 5 or (time.perf_counter() < end and len(times[0]) < 400):
         for run, taken in zip(runs, times, strict=True):
-            start = time.perf_counter()
-            run()
-            taken.append(time.perf_counter() - start)
+            for _ in range(3):
+                start = time.perf_counter()
+                run()
+                taken.append(time.perf_counter() - start)
     return [statistics.median(taken) for taken in times]
 
 

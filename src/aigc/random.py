@@ -116,7 +116,7 @@ def counter_int(seed: int, step: int) -> int:
         >>> torch.tensor([counter_int(7, 3)]) == counter(torch.tensor([7]), 3)
         tensor([True])
     """
-    return _signed(_mix_int(check_seed("seed", seed) & _MASK) + check_seed("step", step) * _STEP)
+    return _signed(_mix_int(seed & _MASK) + step * _STEP)
 
 
 def advance(start: Tensor, step: int | Tensor) -> Tensor:

@@ -76,7 +76,11 @@ def sample(
     """
     rows, flat = _flat(logits)
     given = parameters(rows, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, device=logits.device)
-    draw = run(flat, given, _starts(seed, step, rows, logits.device))
+    _check_noise(seed, step, rows, logits.device)
+    if isinstance(given.temperature, float) and given.temperature == 0:
+        draw = _torch.greedy(flat)
+    else:
+        draw = run(flat, given, _starts(seed, step, rows, logits.device))
     if check:
         pass
     return draw if len(rows) == 1 else Draw(*(field.reshape(rows) for field in draw))
@@ -128,6 +132,8 @@ def run(logits: Tensor, given: Parameters, start: Tensor) -> Draw:
         >>> kernels.run(torch.zeros(1, 4), kernels.Parameters(), random.counter(torch.tensor([7]), 0)).kept
         tensor([4])
     """
+    if isinstance(given.temperature, float) and given.temperature == 0:
+        return _torch.greedy(logits)
     return _torch.sample(logits, given, start)
 
 
@@ -170,26 +176,21 @@ def _flat(logits: Tensor) -> tuple[torch.Size, Tensor]:
     return shape[:-1], logits if len(shape) == 2 else logits.reshape(-1, shape[-1])
 
 
+def _check_noise(seed: int | Tensor, step: int | Tensor, rows: torch.Size, device: torch.device) -> None:
+    for name, value in (("seed", seed), ("step", step)):
+        if not isinstance(value, Tensor):
+            random.check_seed(name, value)
+        elif value.dtype != torch.int64:
+            raise fail_type(name, "an int or an int64 tensor", value.dtype)
+        elif value.ndim and value.shape != rows:
+            raise fail(name, f"of shape {tuple(rows)}, one per row", tuple(value.shape))
+        elif value.ndim and value.device != device:
+            raise fail(name, f"on {device}, as the logits are", value.device, f"Call {name}.to(logits.device).")
+
+
 def _starts(seed: int | Tensor, step: int | Tensor, rows: torch.Size, device: torch.device) -> Tensor:
     """Where the noise of each row begins, `(rows,)`."""
-    count = rows.numel()
-    columns = [_one_per_row(name, value, rows, device) for name, value in (("seed", seed), ("step", step))]
-    if all(isinstance(value, int) for value in columns):
-        return torch.full((count,), random.counter_int(*columns), dtype=torch.int64, device=device)
-    if count <= 8 and device.type == "cpu":  # then Python's integers are faster than tensors
-        seeds, steps = (value.tolist() if isinstance(value, Tensor) else [value] * count for value in columns)
-        return torch.tensor([random.counter_int(*pair) for pair in zip(seeds, steps, strict=True)])
-    return random.counter(*(torch.as_tensor(value, device=device).expand(count) for value in columns))
-
-
-def _one_per_row(name: str, value: int | Tensor, rows: torch.Size, device: torch.device) -> int | Tensor:
-    """Checks a seed or step, and flattens a tensor."""
-    if not isinstance(value, Tensor):
-        return random.check_seed(name, value)
-    if value.dtype != torch.int64:
-        raise fail_type(name, "an int or an int64 tensor", value.dtype)
-    if value.ndim and value.shape != rows:
-        raise fail(name, f"of shape {tuple(rows)}, one per row", tuple(value.shape))
-    if value.ndim and value.device != device:
-        raise fail(name, f"on {device}, as the logits are", value.device, f"Call {name}.to(logits.device).")
-    return value.to(device).expand(rows).reshape(-1)
+    if rows.numel() == 1 and device.type == "cpu":  # then Python's integers are several times faster than tensors
+        return torch.tensor([random.counter_int(int(seed), int(step))])
+    seeds, steps = (torch.as_tensor(value, device=device).expand(rows).reshape(-1) for value in (seed, step))
+    return random.counter(seeds, steps)

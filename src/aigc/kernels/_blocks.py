@@ -31,8 +31,7 @@ def draw(x: Array, top: float, divisor: float | None, mass: Array, tau: float, s
         start: Where the row's noise begins, int64 `(1,)`.
     """
     blocks = _block_masses(mass)
-    with np.errstate(divide="ignore"):  # of some, nothing survives
-        scores = np.log(blocks)
+    scores = np.log(blocks)
     scores += _gumbel(start, np.arange(-1, -1 - len(blocks), -1))
     second, first = np.partition(scores, len(scores) - 2)[-2:]
     if first - second < _CLEAR:

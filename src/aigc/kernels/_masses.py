@@ -1,13 +1,20 @@
-"""Masses of the tokens of one row: exp(z), z = (x - M) / t."""
+"""Masses of the tokens of one row: exp(z), z = (x - M) / t.
+
+Divisions by extreme temperatures, and logarithms of masses that vanish, overflow to the infinities that are meant; whoever
+calls these turns numpy's warnings off.
+"""
 
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Array", "masses", "tempered"]
+__all__ = ["SMALLEST", "Array", "masses", "tempered"]
 
 Array = npt.NDArray[Any]
+
+SMALLEST = {np.dtype(kind): float(np.finfo(kind).min) for kind in (np.float32, np.float64)}  # but for -inf
+_TINY = {np.dtype(kind): float(np.finfo(kind).tiny) for kind in (np.float32, np.float64)}
 
 
 def masses(x: Array, top: float, divisor: float | None) -> Array:
@@ -16,9 +23,7 @@ def masses(x: Array, top: float, divisor: float | None) -> Array:
     z = x - number(top)
     if divisor is not None:
         # Rounded to float32, an extreme temperature would be 0 or infinite, and 0 / 0 and inf / inf are NaN.
-        limits = np.finfo(x.dtype)
-        with np.errstate(over="ignore"):
-            z /= number(min(max(divisor, limits.tiny), limits.max))
+        z /= number(min(max(divisor, _TINY[x.dtype]), -SMALLEST[x.dtype]))
     mass: Array = np.exp(z, z)
     return mass
 
@@ -28,6 +33,5 @@ def tempered(values: Array, top: float, divisor: float | None) -> Array:
     z: Array = values.astype(np.float64)
     z -= top
     if divisor is not None:
-        with np.errstate(over="ignore"):
-            z /= divisor
+        z /= divisor
     return z

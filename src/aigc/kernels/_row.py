@@ -20,14 +20,13 @@ import numpy as np
 
 from aigc import random
 from aigc.kernels import _bins, _blocks
-from aigc.kernels._masses import Array, masses, tempered
+from aigc.kernels._masses import SMALLEST, Array, masses, tempered
 from aigc.kernels.reference import FLAT
 
 __all__ = ["Drawn", "Filters", "draw", "threshold"]
 
 _STRIDE = 64  # of the tokens that are looked at first
 _SPARE = 4  # how many times longer than needed a list is made, for that look is a sample
-_TINY = 1e-300
 
 
 class Filters(NamedTuple):
@@ -110,7 +109,7 @@ def _race(ids: Array, z: Array, start: Array) -> tuple[int, float, float]:
     """
     mass = np.exp(z)
     race = np.log(random.uniform_array(start, ids))
-    race /= np.maximum(mass, _TINY)
+    race /= mass
     best = int(race.argmax())
     return int(ids[best]), float(z[best]), float(np.add.reduce(mass))
 
@@ -123,7 +122,7 @@ def _settle(x: Array, top: float, filters: Filters, mass: Array, total: float) -
         if listed is not None:
             tau = _threshold_of(listed, top, filters, total)
             if tau >= listed.low:
-                return listed, max(tau, float(np.finfo(x.dtype).min))
+                return listed, max(tau, SMALLEST[x.dtype])
     return None, _threshold_of_all(x, top, filters, mass, total)
 
 
@@ -165,7 +164,7 @@ def _threshold_of(listed: _List, top: float, filters: Filters, total: float) -> 
 def _threshold_of_all(x: Array, top: float, filters: Filters, mass: Array, total: float) -> float:
     """The threshold without a list."""
     divisor, k, p, log_min_p = filters
-    tau = float(np.finfo(x.dtype).min)
+    tau = SMALLEST[x.dtype]
     if k is not None:
         tau = max(tau, _bins.crossing(x, top, None, k))
     if p is not None:

@@ -18,49 +18,66 @@ from aigc.kernels._row import Filters, draw
 from aigc.kernels._row import threshold as row_threshold
 from aigc.kernels._types import Draw, Status
 
-__all__ = ["sample", "threshold"]
+__all__ = ["greedy", "sample", "threshold"]
 
 
 def sample(logits: Tensor, given: Parameters, start: Tensor) -> Draw:
     """Draws one token per row of `logits` `(rows, vocab)`; `start` `(rows,)` is where each row's noise begins."""
     count, vocabulary = logits.shape
-    token, kept, status = np.full(count, -1), np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
-    logprob, mass = np.full(count, np.nan, dtype=np.float32), np.full(count, np.nan, dtype=np.float32)
-    starts = _host(start)
-    for i, (x, filters) in enumerate(zip(_rows(logits), _filters(given, count, vocabulary), strict=True)):
-        top = float(x.max())
-        if not math.isfinite(top):
-            status[i] = _status(top)
-        elif filters.divisor == 0:
-            token[i], logprob[i], kept[i], mass[i] = x.argmax(), 0.0, 1, 1.0
-        else:
-            token[i], logprob[i], kept[i], mass[i] = draw(x, top, filters, starts[i : i + 1])
-    fields = map(torch.from_numpy, (token, logprob, kept, mass, status))
-    return Draw(*fields if logits.device.type == "cpu" else (field.to(logits.device) for field in fields))
+    integers, reals = np.zeros((3, count), dtype=np.int64), np.zeros((2, count), dtype=np.float32)
+    starts = start.numpy() if start.device.type == "cpu" else start.cpu().numpy()
+    with np.errstate(all="ignore"):
+        for i, (x, filters) in enumerate(zip(_rows(logits), _filters(given, count, vocabulary), strict=True)):
+            top = float(np.maximum.reduce(x))
+            if not math.isfinite(top):
+                integers[:, i], reals[:, i] = (-1, 0, _status(top)), math.nan
+            elif filters.divisor == 0:
+                integers[:2, i], reals[1, i] = (x.argmax(), 1), 1.0
+            else:
+                token, logprob, kept, mass = draw(x, top, filters, starts[i : i + 1])
+                integers[:2, i], reals[:, i] = (token, kept), (logprob, mass)
+    return _draw(integers, reals, logits.device)
+
+
+def greedy(logits: Tensor) -> Draw:
+    """Takes the first of the largest logits of each row."""
+    count = len(logits)
+    integers, reals = np.zeros((3, count), dtype=np.int64), np.zeros((2, count), dtype=np.float32)
+    integers[1], reals[1] = 1, 1.0
+    for i, x in enumerate(_rows(logits)):
+        integers[0, i] = place = x.argmax()
+        if not math.isfinite(x[place]):
+            integers[:, i], reals[:, i] = (-1, 0, _status(x[place])), math.nan
+    return _draw(integers, reals, logits.device)
+
+
+def _draw(integers: Array, reals: Array, device: torch.device) -> Draw:
+    fields = [torch.from_numpy(integers), torch.from_numpy(reals)]
+    if device.type != "cpu":
+        fields = [field.to(device) for field in fields]
+    (token, kept, status), (logprob, mass) = fields[0].unbind(), fields[1].unbind()
+    return Draw(token, logprob, kept, mass, status)
 
 
 def threshold(logits: Tensor, given: Parameters) -> Tensor:
     """Returns the smallest logit that the filters keep, `(rows,)`, in the dtype of `logits` `(rows, vocab)`."""
     tau = np.empty(len(logits), dtype=np.float64)
-    for i, (x, filters) in enumerate(zip(_rows(logits), _filters(given, *logits.shape), strict=True)):
-        top = float(x.max())
-        tau[i] = row_threshold(x, top, filters) if math.isfinite(top) else top
+    with np.errstate(all="ignore"):
+        for i, (x, filters) in enumerate(zip(_rows(logits), _filters(given, *logits.shape), strict=True)):
+            top = float(x.max())
+            tau[i] = row_threshold(x, top, filters) if math.isfinite(top) else top
     return torch.from_numpy(tau).to(logits.dtype).to(logits.device)
 
 
 def _rows(logits: Tensor) -> Iterator[Array]:
     """Rows on the host, contiguous, float32 or float64."""
     if logits.device.type == "cpu" and logits.dtype in (torch.float32, torch.float64):
-        yield from map(np.ascontiguousarray, logits.detach().numpy())
+        array = logits.detach().numpy()
+        yield from array if array.flags.c_contiguous else map(np.ascontiguousarray, array)
         return
     # What is copied at a time is no larger than the logits.
     for part in logits.detach().split(max(1, len(logits) // 2)):
         yield from part.cpu().to(torch.float64 if logits.dtype == torch.float64 else torch.float32).contiguous().numpy()
-
-
-def _host(column: Tensor) -> Array:
-    array: Array = column.detach().cpu().numpy()
-    return array
 
 
 def _filters(given: Parameters, rows: int, vocabulary: int) -> Iterator[Filters]:
