@@ -1,8 +1,10 @@
 """Sampling kernels: logits in, tokens out; temperature, then top-k, then top-p, then min-p, then a keyed draw.
 
-    reference.py   the specification, float64
-    _torch.py      plain torch, any device, no sort of the vocabulary
-    _types.py      Draw, Status, Parameters
+    reference.py    the specification, float64
+    _dispatch.py    checks the arguments, and takes the path that the device has
+    _operators.py   the same as operators of torch, for torch.compile
+    _torch.py       any device: rows on the host, one by one, without a sort of the vocabulary
+    _triton.py      CUDA: three launches
 
 Example:
     >>> import torch
@@ -16,11 +18,10 @@ Example:
 import torch
 from torch import Tensor
 
-from aigc import random
-from aigc._checks import fail, fail_type
-from aigc.kernels import _torch, reference
+from aigc.kernels import _dispatch, _operators, reference
+from aigc.kernels._dispatch import Arguments
 from aigc.kernels._parameters import Number, Parameters, parameters
-from aigc.kernels._types import Draw, Status
+from aigc.kernels._types import Draw, Noise, Status
 
 __all__ = [
     "Draw",
@@ -61,12 +62,14 @@ def sample(
         top_k: At least 1. In a tensor, the vocabulary's size or more is off.
         top_p: In (0, 1]. In a tensor, 1 is off.
         min_p: In (0, 1]. In a tensor, 0 is off.
+        check: Whether a row that cannot be drawn from is an error; else its status says so. On CUDA this waits for the device.
 
     Returns:
         A `Draw`; its fields have the shape `(*rows,)`.
 
     Raises:
-        ParameterError: If a parameter is out of range or of the wrong shape.
+        ParameterError: If a parameter is out of range, of the wrong shape or on another device. With Triton the values of
+            tensors are not read back to be checked; the status of a row whose parameter is out of range is `PARAMETER`.
 
     Example:
         >>> import torch
@@ -74,16 +77,10 @@ def sample(
         >>> kernels.sample(torch.tensor([1.0, 3.0, 2.0]), seed=0, temperature=0).token
         tensor(1)
     """
-    rows, flat = _flat(logits)
-    given = parameters(rows, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, device=logits.device)
-    _check_noise(seed, step, rows, logits.device)
-    if isinstance(given.temperature, float) and given.temperature == 0:
-        draw = _torch.greedy(flat)
-    else:
-        draw = run(flat, given, _starts(seed, step, rows, logits.device))
-    if check:
-        pass
-    return draw if len(rows) == 1 else Draw(*(field.reshape(rows) for field in draw))
+    filters = Arguments(temperature, top_k, top_p, min_p)
+    way = _operators.sample if torch.compiler.is_compiling() else _dispatch.sample
+    integers, reals = way(logits, seed, step, filters, check)
+    return _unpacked(integers, reals, logits.shape[:-1])
 
 
 def threshold(
@@ -113,9 +110,8 @@ def threshold(
         >>> kernels.threshold(torch.tensor([0.5, 0.3, 0.2]).log(), top_p=0.7).exp()
         tensor(0.3000)
     """
-    rows, flat = _flat(logits)
-    given = parameters(rows, top_k=top_k, top_p=top_p, min_p=min_p, device=logits.device)
-    return _torch.threshold(flat, given).reshape(rows)
+    filters = Arguments(None, top_k, top_p, min_p)
+    return (_operators if torch.compiler.is_compiling() else _dispatch).threshold(logits, filters)
 
 
 def run(logits: Tensor, given: Parameters, start: Tensor) -> Draw:
@@ -132,9 +128,7 @@ def run(logits: Tensor, given: Parameters, start: Tensor) -> Draw:
         >>> kernels.run(torch.zeros(1, 4), kernels.Parameters(), random.counter(torch.tensor([7]), 0)).kept
         tensor([4])
     """
-    if isinstance(given.temperature, float) and given.temperature == 0:
-        return _torch.greedy(logits)
-    return _torch.sample(logits, given, start)
+    return _unpacked(*_dispatch.draw(logits.detach(), given, Noise(start, 0, hashed=True)), logits.shape[:-1])
 
 
 def backend(device: str | torch.device) -> str:
@@ -149,48 +143,18 @@ def backend(device: str | torch.device) -> str:
 
 
 def unavailable(device: str | torch.device) -> str:
-    """Says in a sentence why the Triton path cannot run on a device.
+    """Says in a sentence why the Triton path cannot run on a device; an empty string if it can.
 
     Example:
         >>> from aigc import kernels
         >>> kernels.unavailable("cpu")
         'Triton kernels run on CUDA, and this device is cpu.'
     """
-    try:
-        kind = torch.device(device).type
-    except RuntimeError:
-        raise fail("device", "a device of torch", device) from None
-    if kind != "cuda":
-        return f"Triton kernels run on CUDA, and this device is {kind}."
-    return "This release of aigc has no Triton kernels; the torch path runs on CUDA too."
+    return _dispatch.unavailable(device)
 
 
-def _flat(logits: Tensor) -> tuple[torch.Size, Tensor]:
-    if not isinstance(logits, Tensor) or not logits.is_floating_point():
-        raise fail_type("logits", "a floating tensor", getattr(logits, "dtype", logits))
-    shape = logits.shape
-    if not shape or not shape[-1]:
-        raise fail("logits", "of shape (*rows, vocab) with at least one token", tuple(shape))
-    if logits.requires_grad:
-        logits = logits.detach()
-    return shape[:-1], logits if len(shape) == 2 else logits.reshape(-1, shape[-1])
-
-
-def _check_noise(seed: int | Tensor, step: int | Tensor, rows: torch.Size, device: torch.device) -> None:
-    for name, value in (("seed", seed), ("step", step)):
-        if not isinstance(value, Tensor):
-            random.check_seed(name, value)
-        elif value.dtype != torch.int64:
-            raise fail_type(name, "an int or an int64 tensor", value.dtype)
-        elif value.ndim and value.shape != rows:
-            raise fail(name, f"of shape {tuple(rows)}, one per row", tuple(value.shape))
-        elif value.ndim and value.device != device:
-            raise fail(name, f"on {device}, as the logits are", value.device, f"Call {name}.to(logits.device).")
-
-
-def _starts(seed: int | Tensor, step: int | Tensor, rows: torch.Size, device: torch.device) -> Tensor:
-    """Where the noise of each row begins, `(rows,)`."""
-    if rows.numel() == 1 and device.type == "cpu":  # then Python's integers are several times faster than tensors
-        return torch.tensor([random.counter_int(int(seed), int(step))])
-    seeds, steps = (torch.as_tensor(value, device=device).expand(rows).reshape(-1) for value in (seed, step))
-    return random.counter(seeds, steps)
+def _unpacked(integers: Tensor, reals: Tensor, rows: torch.Size) -> Draw:
+    token, kept, status = integers.unbind()
+    logprob, mass = reals.unbind()
+    draw = Draw(token, logprob, kept, mass, status)
+    return draw if len(rows) == 1 else Draw(*(field.reshape(rows) for field in draw))

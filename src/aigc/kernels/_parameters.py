@@ -78,20 +78,17 @@ def parameters(
         Parameters(temperature=0.5, top_k=tensor([[3],
                 [4]]), top_p=None, min_p=None)
     """
-    return checked(rows, device, True, temperature, top_k, top_p, min_p)
+    return checked(rows, device, temperature, top_k, top_p, min_p)
 
 
 def checked(
     rows: torch.Size | tuple[int, ...],
     device: torch.device | None,
-    read: bool,
-    temperature: Number | None,
-    top_k: int | Tensor | None,
-    top_p: Number | None,
-    min_p: Number | None,
+    *given: Number | None,
+    read: bool = True,
 ) -> Parameters:
-    """Like `parameters`; `read` says whether to read the values of tensors."""
-    found: list[Any] = [temperature, top_k, top_p, min_p]
+    """Like `parameters`, in the order of its fields; `read` says whether to read the values of tensors."""
+    found: list[Any] = list(given)
     for i, (value, range_) in enumerate(zip(found, _RANGES, strict=True)):
         if isinstance(value, Tensor):
             found[i] = _tensor(range_, value, rows, device, read)
@@ -143,8 +140,10 @@ def _tensor(
         raise fail_type(name, condition, value.dtype)
     if value.ndim and value.shape != torch.Size(rows):
         raise fail(name, f"a number, or one for each row, of shape {tuple(rows)}", tuple(value.shape))
-    if value.ndim and device is not None and value.device != device:
-        raise fail(name, f"on {device}, as the logits are", value.device, f"Call {name}.to(logits.device).")
+    if device is not None and value.device != device:
+        if value.ndim:
+            raise fail(name, f"on {device}, as the logits are", value.device, f"Call {name}.to(logits.device).")
+        value = value.to(device)
     if read:
         inside = (value > low) | (value == off) if above_low else value >= low
         if not bool((inside & (value <= high) & (value < math.inf)).all()):

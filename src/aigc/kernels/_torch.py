@@ -16,47 +16,39 @@ from aigc.kernels._masses import Array
 from aigc.kernels._parameters import Parameters
 from aigc.kernels._row import Filters, draw
 from aigc.kernels._row import threshold as row_threshold
-from aigc.kernels._types import Draw, Status
+from aigc.kernels._types import Noise, Status
 
-__all__ = ["greedy", "sample", "threshold"]
+__all__ = ["sample", "threshold"]
 
 
-def sample(logits: Tensor, given: Parameters, start: Tensor) -> Draw:
-    """Draws one token per row of `logits` `(rows, vocab)`; `start` `(rows,)` is where each row's noise begins."""
+def sample(logits: Tensor, given: Parameters, noise: Noise) -> tuple[Tensor, Tensor]:
+    """Draws one token per row of `logits` `(rows, vocab)`: int64 token, kept and status, float32 logprob and mass."""
     count, vocabulary = logits.shape
     integers, reals = np.zeros((3, count), dtype=np.int64), np.zeros((2, count), dtype=np.float32)
-    starts = start.numpy() if start.device.type == "cpu" else start.cpu().numpy()
-    with np.errstate(all="ignore"):
-        for i, (x, filters) in enumerate(zip(_rows(logits), _filters(given, count, vocabulary), strict=True)):
-            top = float(np.maximum.reduce(x))
-            if not math.isfinite(top):
-                integers[:, i], reals[:, i] = (-1, 0, _status(top)), math.nan
-            elif filters.divisor == 0:
-                integers[:2, i], reals[1, i] = (x.argmax(), 1), 1.0
-            else:
-                token, logprob, kept, mass = draw(x, top, filters, starts[i : i + 1])
-                integers[:2, i], reals[:, i] = (token, kept), (logprob, mass)
-    return _draw(integers, reals, logits.device)
+    if isinstance(given.temperature, float) and given.temperature == 0:
+        _greedy(logits, integers, reals)
+    else:
+        with np.errstate(all="ignore"):
+            starts = noise.start(count).numpy()
+            for i, (x, filters) in enumerate(zip(_rows(logits), _filters(given, count, vocabulary), strict=True)):
+                top = float(np.maximum.reduce(x))
+                if not math.isfinite(top):
+                    integers[:, i], reals[:, i] = (-1, 0, _status(top)), math.nan
+                elif filters.divisor == 0:
+                    integers[:2, i], reals[1, i] = (x.argmax(), 1), 1.0
+                else:
+                    token, logprob, kept, mass = draw(x, top, filters, starts[i : i + 1])
+                    integers[:2, i], reals[:, i] = (token, kept), (logprob, mass)
+    packed = torch.from_numpy(integers), torch.from_numpy(reals)
+    return packed if logits.device.type == "cpu" else (packed[0].to(logits.device), packed[1].to(logits.device))
 
 
-def greedy(logits: Tensor) -> Draw:
-    """Takes the first of the largest logits of each row."""
-    count = len(logits)
-    integers, reals = np.zeros((3, count), dtype=np.int64), np.zeros((2, count), dtype=np.float32)
+def _greedy(logits: Tensor, integers: Array, reals: Array) -> None:
     integers[1], reals[1] = 1, 1.0
     for i, x in enumerate(_rows(logits)):
-        integers[0, i] = place = x.argmax()
+        integers[0, i] = place = x.argmax()  # of a NaN, if there is one
         if not math.isfinite(x[place]):
             integers[:, i], reals[:, i] = (-1, 0, _status(x[place])), math.nan
-    return _draw(integers, reals, logits.device)
-
-
-def _draw(integers: Array, reals: Array, device: torch.device) -> Draw:
-    fields = [torch.from_numpy(integers), torch.from_numpy(reals)]
-    if device.type != "cpu":
-        fields = [field.to(device) for field in fields]
-    (token, kept, status), (logprob, mass) = fields[0].unbind(), fields[1].unbind()
-    return Draw(token, logprob, kept, mass, status)
 
 
 def threshold(logits: Tensor, given: Parameters) -> Tensor:

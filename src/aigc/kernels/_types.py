@@ -1,11 +1,14 @@
-"""The values that all kernels return."""
+"""The values that all kernels take and return."""
 
 from enum import IntEnum
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
-__all__ = ["Draw", "Status"]
+from aigc import random
+
+__all__ = ["Draw", "Noise", "Status"]
 
 
 class Status(IntEnum):
@@ -14,16 +17,27 @@ class Status(IntEnum):
     Example:
         >>> Status.OK == 0, Status(2).name
         (True, 'NAN')
+        >>> Status.EMPTY.sentence
+        'Every logit was -inf: there is nothing to draw.'
     """
 
-    OK = 0
-    """A token was drawn."""
-    EMPTY = 1
-    """Every logit was -inf: there is nothing to draw."""
-    NAN = 2
-    """A logit was NaN."""
-    INF = 3
-    """A logit was +inf."""
+    sentence: str
+
+    def __new__(cls, value: int, sentence: str) -> "Status":
+        """Makes a number that comes with a sentence."""
+        status = int.__new__(cls, value)
+        status._value_ = value
+        status.sentence = sentence
+        return status
+
+    OK = 0, "A token was drawn."
+    EMPTY = 1, "Every logit was -inf: there is nothing to draw."
+    NAN = 2, "A logit was NaN."
+    INF = 3, "A logit was +inf."
+    PARAMETER = (
+        4,
+        "A parameter of the row was out of range. Only where parameters are read on a GPU; elsewhere that is an error.",
+    )
 
 
 class Draw(NamedTuple):
@@ -44,3 +58,18 @@ class Draw(NamedTuple):
     kept: Tensor
     mass: Tensor
     status: Tensor
+
+
+class Noise(NamedTuple):
+    """The seed and the step of each row: a number, or int64 `(*rows,)`; hashed seeds are what `random.counter` returns."""
+
+    seed: int | Tensor
+    step: int | Tensor
+    hashed: bool = False
+
+    def start(self, rows: int) -> Tensor:
+        """Where the noise of each row begins, int64 `(rows,)`, on the host."""
+        if rows == 1 and not self.hashed:  # then Python's integers are several times faster than tensors
+            return torch.tensor([random.counter_int(int(self.seed), int(self.step))])
+        seed, step = (torch.as_tensor(value).cpu().flatten().expand(rows) for value in (self.seed, self.step))
+        return random.advance(seed, step) if self.hashed else random.counter(seed, step)

@@ -1,0 +1,128 @@
+"""From the arguments of a call to the path that its device has: checks, then Triton on CUDA, else the host.
+
+What comes back is packed: token, kept and status, int64 `(3, rows)`, and logprob and mass, float32 `(2, rows)`.
+"""
+
+from functools import lru_cache
+from importlib.util import find_spec
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from aigc import random
+from aigc._checks import fail, fail_type
+from aigc.kernels import _torch
+from aigc.kernels._parameters import Number, Parameters, checked
+from aigc.kernels._types import Noise, Status
+
+__all__ = ["Arguments", "draw", "flat", "sample", "threshold", "unavailable"]
+
+_LONGEST = 2**21  # tokens of a row, for Triton
+
+
+class Arguments(NamedTuple):
+    """The filters of a call, unchecked."""
+
+    temperature: Number | None = None
+    top_k: int | Tensor | None = None
+    top_p: Number | None = None
+    min_p: Number | None = None
+
+
+def sample(
+    logits: Tensor, seed: int | Tensor, step: int | Tensor, filters: Arguments, check: bool
+) -> tuple[Tensor, Tensor]:
+    """Checks the arguments of `aigc.kernels.sample`, and draws."""
+    rows, x = flat(logits)
+    device = logits.device
+    given = checked(rows, device, *filters, read=not _on_triton(x))
+    for name, value in (("seed", seed), ("step", step)):
+        _check_seed(name, value, rows, device)
+    packed = draw(x, given, Noise(seed, step))
+    if check:
+        _check_rows(packed[0][2])
+    return packed
+
+
+def threshold(logits: Tensor, filters: Arguments) -> Tensor:
+    """Checks the arguments of `aigc.kernels.threshold`, and finds it."""
+    rows, x = flat(logits)
+    on_triton = _on_triton(x)
+    given = checked(rows, logits.device, *filters, read=not on_triton)
+    if on_triton:
+        from aigc.kernels import _triton
+
+        return _triton.threshold(x, given).reshape(rows)
+    return _torch.threshold(x, given).reshape(rows)
+
+
+def draw(x: Tensor, given: Parameters, noise: Noise) -> tuple[Tensor, Tensor]:
+    """Draws a token for each row of `x` `(rows, vocab)`, of which all is checked."""
+    if _on_triton(x):
+        from aigc.kernels import _triton
+
+        return _triton.sample(x, given, noise)
+    return _torch.sample(x, given, noise)
+
+
+def flat(logits: Tensor) -> tuple[torch.Size, Tensor]:
+    """Checks logits; returns the shape of the batch, and the logits as `(rows, vocab)`."""
+    if not isinstance(logits, Tensor) or not logits.is_floating_point():
+        raise fail_type("logits", "a floating tensor", getattr(logits, "dtype", logits))
+    shape = logits.shape
+    if not shape or not shape[-1]:
+        raise fail("logits", "of shape (*rows, vocab) with at least one token", tuple(shape))
+    if logits.requires_grad:
+        logits = logits.detach()
+    return shape[:-1], logits if len(shape) == 2 else logits.reshape(-1, shape[-1])
+
+
+def unavailable(device: str | torch.device) -> str:
+    """Says in a sentence why the Triton path cannot run on a device; empty if it can."""
+    try:
+        found = torch.device(device)
+    except RuntimeError:
+        raise fail("device", "a device of torch", device) from None
+    return _unavailable(found.type, found.index)
+
+
+@lru_cache
+def _unavailable(kind: str, index: int | None) -> str:
+    if kind != "cuda":
+        return f"Triton kernels run on CUDA, and this device is {kind}."
+    if not torch.cuda.is_available():
+        return "This torch has no CUDA, or the machine has no GPU that it can use."
+    if torch.version.hip:
+        return "The Triton kernels have not been tried on ROCm; the torch path runs instead."
+    if find_spec("triton") is None:
+        return "Triton is not installed: pip install triton."
+    major, minor = torch.cuda.get_device_capability(index)
+    if major < 8:
+        return f"The Triton kernels need a GPU of compute capability 8.0 or more, and this one has {major}.{minor}."
+    return ""
+
+
+def _on_triton(x: Tensor) -> bool:
+    if x.device.type != "cuda" or x.dtype == torch.float64 or x.shape[-1] > _LONGEST:
+        return False
+    return not _unavailable("cuda", x.device.index)
+
+
+def _check_seed(name: str, value: int | Tensor, rows: torch.Size, device: torch.device) -> None:
+    if not isinstance(value, Tensor):
+        random.check_seed(name, value)
+    elif value.dtype != torch.int64:
+        raise fail_type(name, "an int or an int64 tensor", value.dtype)
+    elif value.ndim and value.shape != rows:
+        raise fail(name, f"of shape {tuple(rows)}, one per row", tuple(value.shape))
+    elif value.ndim and value.device != device:
+        raise fail(name, f"on {device}, as the logits are", value.device, f"Call {name}.to(logits.device).")
+
+
+def _check_rows(status: Tensor) -> None:
+    bad = (status != Status.OK).nonzero()
+    if len(bad):
+        row = int(bad[0])
+        found = Status(int(status[row]))
+        raise fail(f"row {row} of logits", "one that can be drawn from", found, found.sentence)

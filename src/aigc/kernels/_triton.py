@@ -1,0 +1,96 @@
+"""Sampling on CUDA, in Triton: three launches, whatever the rows look like, and nothing is read back.
+
+    read_rows    all slices of all rows: the largest logit of each group and block of tokens, and the mass of each block
+    draw_rows    a program a row: draws those that are not cut, and those that a list of their largest logits settles
+    search_rows  a program a row: draws those that are left; for the others it ends at once
+
+The list and its certificate are those of `_row.py`, but for where it comes from: n groups have a maximum of at least the n-th
+largest one, so a row has n tokens that large, and all of them lie in such groups. Sums are taken in an order that depends on
+the vocabulary alone, and nothing is added atomically, so a row's bits do not depend on the rows beside it. What is decided
+about survivors is decided in float64, some of them at a time.
+
+A call may be captured in a CUDA graph: parameters, seeds and steps that are tensors are read on the device at each replay.
+"""
+
+import struct
+
+import torch
+import triton
+from torch import Tensor
+
+from aigc.kernels._parameters import Parameters
+from aigc.kernels._triton_kernels import BLOCK, CHUNK, FLAT, LISTED, draw_rows, read_rows, search_rows
+from aigc.kernels._types import Noise
+
+__all__ = ["sample", "threshold"]
+
+_GROUP = 32  # tokens of which the largest is looked at first
+_MOST_GROUPS = 8192  # that a program looks at; groups are larger where the vocabulary is
+_OFF = Parameters(temperature=1.0, top_k=2**62, top_p=1.0, min_p=0.0)
+
+
+def sample(logits: Tensor, given: Parameters, noise: Noise) -> tuple[Tensor, Tensor]:
+    """Draws one token per row of `logits` `(rows, vocab)`: int64 token, kept and status, float32 logprob and mass.
+
+    float32, bfloat16 or float16; any strides.
+    """
+    integers, reals = _launch(logits, given, noise, False)
+    return integers, reals[:2]
+
+
+def threshold(logits: Tensor, given: Parameters) -> Tensor:
+    """Returns the smallest logit that the filters keep, `(rows,)`, in the dtype of `logits` `(rows, vocab)`."""
+    return _launch(logits, given, Noise(0, 0, True), True)[1][2].to(logits.dtype)
+
+
+def _launch(logits: Tensor, given: Parameters, noise: Noise, tau: bool) -> tuple[Tensor, Tensor]:
+    rows = len(logits)
+    integers = logits.new_empty((3, rows), dtype=torch.int64)
+    reals = logits.new_empty((3, rows), dtype=torch.float32)
+    if rows:
+        _launch_all(logits, given, noise, integers, reals, tau)
+    return integers, reals
+
+
+def _launch_all(logits: Tensor, given: Parameters, noise: Noise, integers: Tensor, reals: Tensor, tau: bool) -> None:
+    rows, vocabulary = logits.shape
+    group = max(_GROUP, triton.next_power_of_2(triton.cdiv(vocabulary, _MOST_GROUPS)))
+    groups, blocks = triton.cdiv(vocabulary, group), triton.cdiv(vocabulary, BLOCK.value)
+    new = logits.new_empty
+    peaks, tops, masses = (new((rows, n), dtype=torch.float32) for n in (groups, blocks, blocks))
+    counts, waits = new((rows, blocks), dtype=torch.int32), new((rows,), dtype=torch.int32)
+    lists = new((rows, LISTED.value + FLAT.value), dtype=torch.int32)
+    parameters = [argument for pair in zip(given, _OFF, strict=True) for argument in _parameter(*pair)]
+    row = logits, *logits.stride(), vocabulary
+    drawn = *row, *_number(noise.seed, logits), *_number(noise.step, logits), *parameters
+    padded = triton.next_power_of_2(blocks)
+    read_rows[rows, triton.cdiv(vocabulary, CHUNK.value)](
+        *row, *parameters[:2], peaks, tops, masses, counts, groups, blocks, GROUP=group, num_warps=4
+    )
+    draw_rows[(rows,)](
+        *(*drawn, peaks, tops, masses, counts, lists, waits, integers, reals, rows, groups, blocks),
+        **{"HASHED": noise.hashed, "TAU": tau, "GROUP": group, "GROUPS": triton.next_power_of_2(groups), "BLOCKS": padded},
+        num_warps=8,
+    )
+    search_rows[(rows,)](
+        *(*drawn, tops, masses, lists, waits, integers, reals, rows, blocks),
+        HASHED=noise.hashed,
+        BLOCKS=padded,
+        num_warps=8,
+    )
+
+
+def _number(value: int | Tensor, logits: Tensor) -> tuple[Tensor | None, int]:
+    """A kernel's two arguments for a seed or step: a column, or a number."""
+    if not isinstance(value, Tensor):
+        return None, value
+    if value.device != logits.device:  # of one number, on the host
+        return None, int(value)
+    return value.flatten().expand(len(logits)).contiguous(), 0
+
+
+def _parameter(value: float | Tensor | None, off: float) -> tuple[Tensor | None, int]:
+    """A kernel's two arguments for a parameter: a column, or the bits of a float64."""
+    if isinstance(value, Tensor):
+        return value.contiguous(), 0
+    return None, struct.unpack("q", struct.pack("d", off if value is None else value))[0]
