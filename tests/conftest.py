@@ -1,10 +1,13 @@
-"""Hypothesis profiles: `dev` explores, `ci` repeats. Neither times a test."""
+"""Hypothesis profiles: `dev` explores, `ci` repeats; neither times a test. Without a GPU, Triton kernels are interpreted."""
 
 import os
 
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # read when kernels are defined, and so before they are imported
 
 slow = [HealthCheck.too_slow, HealthCheck.data_too_large]
 settings.register_profile("dev", deadline=None, max_examples=50, suppress_health_check=slow)

@@ -10,40 +10,15 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-import rows
 from aigc import kernels, random
-from aigc.kernels import Parameters, Status, reference
-
-EDGE = 2e-6  # two float sums may straddle the nucleus edge by this much: the one licence of the specification
+from aigc.kernels import Draw, Parameters, Status, reference
+from aigc.testing import strategies
+from specification import EDGE, kept_by_hand, law_specification, nearly_alike
 
 Threshold = Callable[..., Tensor]
 
 
-def kept_by_hand(x: Tensor, t: float | None, k: int | None, p: float | None, m: float | None) -> tuple[set[int], float]:
-    """Kept ids of one row in plain Python and exact sums, and how near the nucleus edge it came."""
-    values = [float(v) for v in x.double()]
-    top = max(values)
-    z = [(v - top) / (t or 1.0) for v in values]
-    order = sorted((i for i in range(len(z)) if values[i] > -math.inf), key=lambda i: -values[i])
-    if k is not None and k < len(values):
-        order = [i for i in order if values[i] >= values[order[min(k, len(order)) - 1]]]
-    edge = math.inf
-    if p is not None and p < 1:
-        whole = math.fsum(math.exp(z[i]) for i in order)
-        kept, before = [], 0.0
-        for i in order:
-            edge = min(edge, abs(before / whole - p))
-            tied = kept and values[i] == values[kept[-1]]
-            if before / whole < p or tied:
-                kept.append(i)
-            before += math.exp(z[i])
-        order = kept
-    if m is not None:
-        order = [i for i in order if z[i] >= math.log(m)]
-    return set(order), edge
-
-
-@given(x=rows.logits(rows=1), k=rows.top_k, p=rows.top_p, m=rows.min_p)
+@given(x=strategies.logits(rows=1), k=strategies.top_k(), p=strategies.top_p(), m=strategies.min_p())
 def test_threshold_keeps_what_a_reading_by_hand_keeps(x: Tensor, k: int | None, p: float | None, m: float | None) -> None:
     law_threshold(kernels.threshold, x, k, p, m)
 
@@ -80,7 +55,7 @@ def exactly_k(x: Tensor, top_k: int | None, **rest: float | None) -> Tensor:
 @pytest.mark.parametrize("mutant", [strict_top_p, p_before_k, exactly_k])
 def test_the_law_of_thresholds_kills(mutant: Threshold) -> None:
     @settings(max_examples=1000, database=None, report_multiple_bugs=False)
-    @given(x=rows.logits(rows=1), k=rows.top_k, p=rows.top_p, m=rows.min_p)
+    @given(x=strategies.logits(rows=1), k=strategies.top_k(), p=strategies.top_p(), m=strategies.min_p())
     def check(x: Tensor, k: int | None, p: float | None, m: float | None) -> None:
         law_threshold(mutant, x, k, p, m)
 
@@ -88,40 +63,80 @@ def test_the_law_of_thresholds_kills(mutant: Threshold) -> None:
         check()
 
 
-@settings(max_examples=150)
+@settings(max_examples=300)
 @given(
-    x=rows.logits(bad=True),
-    t=rows.temperature,
-    k=rows.top_k,
-    p=rows.top_p,
-    m=rows.min_p,
-    seed=rows.seed,
-    step=rows.step,
+    x=strategies.logits(bad=True),
+    t=strategies.temperature(),
+    k=strategies.top_k(),
+    p=strategies.top_p(),
+    m=strategies.min_p(),
+    seed=strategies.seeds(),
+    step=strategies.steps(),
 )
 def test_the_torch_path_is_the_specification_to_the_token(
     x: Tensor, t: float | None, k: int | None, p: float | None, m: float | None, seed: int, step: int
 ) -> None:
-    given = kernels.parameters(x.shape[:1], temperature=t, top_k=k, top_p=p, min_p=m, device=x.device)
-    start = random.counter(seed ^ torch.arange(len(x)), step)
-    spec = reference.sample(x, given, start)
-    fast = kernels.run(x, given, start)
-    same = torch.tensor([_near_edge(row, t, k, p, m) for row in x]) | (spec.token == fast.token)
-    assert same.all()
-    exact = torch.tensor([not _near_edge(row, t, k, p, m) for row in x])
-    assert torch.equal(spec.kept[exact], fast.kept[exact])
-    assert torch.equal(spec.status, fast.status)
-    torch.testing.assert_close(fast.logprob[exact], spec.logprob[exact], rtol=1e-6, atol=1e-6, equal_nan=True)
-    # The whole row is summed in float32 on the fast path, in float64 in the specification.
-    torch.testing.assert_close(fast.mass[exact], spec.mass[exact], rtol=1e-5, atol=1e-6, equal_nan=True)
+    law_specification(kernels.run, x, seed, step, temperature=t, top_k=k, top_p=p, min_p=m)
 
 
-def _near_edge(x: Tensor, t: float | None, k: int | None, p: float | None, m: float | None) -> bool:
-    if not bool(x.isfinite().any()) or bool(x.isnan().any()) or bool((x == math.inf).any()):
-        return False
-    return kept_by_hand(x, t, k, p, m)[1] <= EDGE
+@settings(max_examples=30)
+@given(
+    x=strategies.logits(rows=1, columns=262_144, most=262_144) | strategies.logits(rows=1, columns=50_257),
+    t=strategies.temperature(),
+    k=strategies.top_k() | st.integers(1, 100_000),
+    p=strategies.top_p(),
+    m=strategies.min_p(),
+    seed=strategies.seeds(),
+)
+def test_long_rows_are_drawn_as_specified(
+    x: Tensor, t: float | None, k: int | None, p: float | None, m: float | None, seed: int
+) -> None:
+    law_specification(kernels.run, x, seed, 0, temperature=t, top_k=k, top_p=p, min_p=m)
 
 
-@given(x=rows.logits(rows=3, bad=True), other=rows.logits(rows=2, bad=True), seed=rows.seed, data=st.data())
+@pytest.mark.parametrize("apart", [-1e-5, -1e-6, 1e-6, 1e-5])
+@pytest.mark.parametrize("some", [{}, {"top_p": 0.999}, {"top_k": 2500}])
+def test_blocks_that_score_almost_alike_are_told_apart(apart: float, some: dict[str, float]) -> None:
+    filters = {"temperature": None, "top_k": None, "top_p": None, "min_p": None} | some
+    law_specification(kernels.run, nearly_alike(7, 0, apart), 7, 0, **filters)
+
+
+def no_renormalising(x: Tensor, given: Parameters, start: Tensor) -> Draw:
+    """A mutant that compares with p what top-k has not left."""
+    taus = [reference.threshold(x, x.double(), part) for part in (given._replace(top_p=None), given._replace(top_k=None))]
+    return kernels.run(x.masked_fill(x < torch.maximum(*taus), -math.inf), given._replace(top_k=None, top_p=None), start)
+
+
+def rank_keyed(x: Tensor, given: Parameters, start: Tensor) -> Draw:
+    """A mutant whose noise belongs to the rank of a token, not to the token."""
+    order = x.sort(-1, descending=True).indices
+    draw = kernels.run(x.gather(-1, order), given, start)
+    return draw._replace(token=order.gather(-1, draw.token.clamp(min=0)[:, None])[:, 0].where(draw.token >= 0, -1))
+
+
+def rounded(x: Tensor, given: Parameters, start: Tensor) -> Draw:
+    """A mutant that rounds the log-probability."""
+    draw = kernels.run(x, given, start)
+    return draw._replace(logprob=draw.logprob.half().float())
+
+
+@pytest.mark.parametrize("mutant", [no_renormalising, rank_keyed, rounded])
+def test_the_law_of_the_specification_kills(mutant: Callable[..., Draw]) -> None:
+    @settings(max_examples=500, database=None, report_multiple_bugs=False)
+    @given(x=strategies.logits(dtypes=[torch.float32]), k=strategies.top_k(), p=strategies.top_p(), seed=strategies.seeds())
+    def check(x: Tensor, k: int | None, p: float | None, seed: int) -> None:
+        law_specification(mutant, x, seed, 0, temperature=None, top_k=k, top_p=p, min_p=None)
+
+    with pytest.raises(AssertionError):
+        check()
+
+
+@given(
+    x=strategies.logits(rows=3, bad=True),
+    other=strategies.logits(rows=2, bad=True),
+    seed=strategies.seeds(),
+    data=st.data(),
+)
 def test_a_row_owes_nothing_to_its_batch(x: Tensor, other: Tensor, seed: int, data: st.DataObject) -> None:
     """Alone, permuted, and beside rows of other parameters: bitwise the same."""
     n = len(x)
@@ -140,7 +155,7 @@ def test_a_row_owes_nothing_to_its_batch(x: Tensor, other: Tensor, seed: int, da
             assert torch.equal(field[i].nan_to_num(7), single.nan_to_num(7))
 
 
-@given(x=rows.logits(bad=True), k=rows.top_k, p=rows.top_p, seed=rows.seed)
+@given(x=strategies.logits(bad=True), k=strategies.top_k(), p=strategies.top_p(), seed=strategies.seeds())
 def test_input_is_not_changed_and_strides_do_not_matter(x: Tensor, k: int | None, p: float | None, seed: int) -> None:
     before = x.clone()
     draw = kernels.sample(x, seed=seed, top_k=k, top_p=p)
@@ -150,7 +165,7 @@ def test_input_is_not_changed_and_strides_do_not_matter(x: Tensor, k: int | None
     assert torch.equal(draw.logprob.nan_to_num(7), again.logprob.nan_to_num(7))
 
 
-@given(x=rows.logits(), seed=rows.seed, t=rows.temperature)
+@given(x=strategies.logits(), seed=strategies.seeds(), t=strategies.temperature())
 def test_off_values_are_no_ops_bit_for_bit(x: Tensor, seed: int, t: float | None) -> None:
     off = kernels.sample(x, seed=seed, temperature=t)
     vocab = x.shape[-1]
@@ -159,7 +174,7 @@ def test_off_values_are_no_ops_bit_for_bit(x: Tensor, seed: int, t: float | None
         assert all(torch.equal(a, b) for a, b in zip(off, on, strict=True))
 
 
-@given(x=rows.logits(), p=st.sampled_from([0.3, 0.9]), k=st.integers(1, 50), seed=rows.seed)
+@given(x=strategies.logits(), p=st.sampled_from([0.3, 0.9]), k=st.integers(1, 50), seed=strategies.seeds())
 def test_temperature_zero_is_the_first_argmax(x: Tensor, p: float, k: int, seed: int) -> None:
     draw = kernels.sample(x, seed=seed, temperature=0, top_k=k, top_p=p)
     by_hand = [next(i for i, v in enumerate(row.tolist()) if v == max(row.tolist())) for row in x]
@@ -168,14 +183,14 @@ def test_temperature_zero_is_the_first_argmax(x: Tensor, p: float, k: int, seed:
     assert draw.kept.eq(1).all()
 
 
-@given(x=rows.logits(), k=st.integers(1, 300), j=st.integers(0, 50), p=st.floats(0.01, 0.98), q=st.floats(0.0, 0.02))
+@given(x=strategies.logits(), k=st.integers(1, 300), j=st.integers(0, 50), p=st.floats(0.01, 0.98), q=st.floats(0.0, 0.02))
 def test_larger_parameters_keep_more(x: Tensor, k: int, j: int, p: float, q: float) -> None:
     assert (kernels.threshold(x, top_k=k + j) <= kernels.threshold(x, top_k=k)).all()
     assert (kernels.threshold(x, top_p=p + q) <= kernels.threshold(x, top_p=p)).all()
     assert (kernels.threshold(x, min_p=p) >= kernels.threshold(x, min_p=p / 2)).all()
 
 
-@given(x=rows.logits(bad=True), k=rows.top_k, p=rows.top_p)
+@given(x=strategies.logits(bad=True), k=strategies.top_k(), p=strategies.top_p())
 def test_a_bad_row_says_what_it_is(x: Tensor, k: int | None, p: float | None) -> None:
     draw = kernels.sample(x, seed=3, top_k=k, top_p=p)
     for row, status, token in zip(x.double().tolist(), draw.status.tolist(), draw.token.tolist(), strict=True):
@@ -191,7 +206,13 @@ def test_a_bad_row_says_what_it_is(x: Tensor, k: int | None, p: float | None) ->
         assert (token == -1) == (status != Status.OK)
 
 
-@given(x=rows.logits(rows=1), t=st.sampled_from([0.5, 1.0, 2.0]), k=rows.top_k, p=rows.top_p, seed=rows.seed)
+@given(
+    x=strategies.logits(rows=1),
+    t=st.sampled_from([0.5, 1.0, 2.0]),
+    k=strategies.top_k(),
+    p=strategies.top_p(),
+    seed=strategies.seeds(),
+)
 def test_logprob_is_that_of_the_filtered_distribution(
     x: Tensor, t: float, k: int | None, p: float | None, seed: int
 ) -> None:

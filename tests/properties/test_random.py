@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-import rows
 from aigc import random
+from aigc.testing import strategies
 
 MASK = 2**64 - 1
 
@@ -21,7 +21,7 @@ def splitmix(x: int) -> int:
     return x ^ (x >> 31)
 
 
-@given(seed=rows.seed, step=rows.step, index=st.integers(-(2**40), 2**40))
+@given(seed=strategies.seeds(), step=strategies.steps(), index=st.integers(-(2**40), 2**40))
 def test_uniforms_are_those_of_exact_integers(seed: int, step: int, index: int) -> None:
     cell = splitmix((splitmix(seed & MASK) + step * 0x3C6EF372FE94F82B + index) & MASK) >> 12
     u = float(random.uniform(seed, step, index))
@@ -36,7 +36,7 @@ def test_the_ends_of_the_interval_are_open() -> None:
         assert (largest < 1).item() is factor
 
 
-@given(seeds=st.lists(rows.seed, min_size=1, max_size=5), step=rows.step)
+@given(seeds=st.lists(strategies.seeds(), min_size=1, max_size=5), step=strategies.steps())
 def test_a_batch_is_its_rows(seeds: list[int], step: int) -> None:
     tokens = torch.arange(11)
     batch = random.gumbel(torch.tensor(seeds)[:, None], step, tokens)
@@ -45,7 +45,7 @@ def test_a_batch_is_its_rows(seeds: list[int], step: int) -> None:
     assert torch.equal(batch[:, 3:5], random.gumbel(torch.tensor(seeds)[:, None], step, tokens[3:5]))
 
 
-@given(seed=rows.seed)
+@given(seed=strategies.seeds())
 def test_streams_are_seeds_and_differ(seed: int) -> None:
     streams = [random.stream(seed, row) for row in range(200)]
     assert len(set(streams)) == 200

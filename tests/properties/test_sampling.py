@@ -5,12 +5,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-import rows
-from aigc import kernels
 from aigc.sampling import (
     Categorical,
     Chain,
@@ -28,6 +26,7 @@ from aigc.sampling import (
     select,
     take,
 )
+from aigc.testing import check_filter, check_sampler, strategies
 
 filters = st.one_of(
     st.integers(1, 300).map(TopK),
@@ -36,103 +35,40 @@ filters = st.one_of(
     st.sampled_from([0.0, 0.5, 2.0]).map(Temperature),
     st.just(Greedy()),
 )
-# Whole numbers: ties are common, and shifts of them are exact.
-whole = rows.logits().map(lambda x: x.float().clamp(-50, 50).round() + 0.0)
-
-Law = Callable[[Filter, Tensor], None]
-
-
-def leading_shapes(f: Filter, x: Tensor) -> None:
-    assert torch.equal(f(x), torch.stack([f(row) for row in x]))
-
-
-def pure(f: Filter, x: Tensor) -> None:
-    before = x.clone()
-    f(x)
-    assert torch.equal(x, before)
-
-
-def keeps_a_largest(f: Filter, x: Tensor) -> None:
-    assert ((f(x) > -math.inf) & (x == x.amax(-1, keepdim=True))).any(-1).all()
-
-
-def upper_set(f: Filter, x: Tensor) -> None:
-    """Kept tokens are those above a threshold: ties stay or go together."""
-    kept = f(x) > -math.inf
-    low = x.where(kept, math.inf).amin(-1, keepdim=True)
-    assert torch.equal(kept, (x >= low) & (x > -math.inf))
-
-
-def order_of_the_vocabulary(f: Filter, x: Tensor) -> None:
-    assert torch.equal(f(x.flip(-1)), f(x).flip(-1))
-    assert torch.equal(f(x.roll(1, -1)), f(x).roll(1, -1))
-
-
-def shift(f: Filter, x: Tensor) -> None:
-    assert torch.equal(f(x + 3) > -math.inf, f(x) > -math.inf)
-
-
-ALL: list[Law] = [leading_shapes, pure, keeps_a_largest, shift]
-TIES: list[Law] = [upper_set, order_of_the_vocabulary]  # greedy takes the first of ties by its definition
-
-
-@pytest.mark.parametrize("law", ALL, ids=lambda law: law.__name__)
-@given(f=filters, x=whole)
-def test_every_filter(law: Law, f: Filter, x: Tensor) -> None:
-    law(f, x)
-
-
-@pytest.mark.parametrize("law", TIES, ids=lambda law: law.__name__)
-@given(f=filters.filter(lambda f: not isinstance(f, Greedy) and f != Temperature(0.0)), x=whole)
-def test_every_truncation(law: Law, f: Filter, x: Tensor) -> None:
-    law(f, x)
-
-
-def exactly_two(x: Tensor) -> Tensor:
-    values, ids = x.topk(min(2, x.shape[-1]))
-    return torch.full_like(x, -math.inf).scatter(-1, ids, values)
-
-
-def in_place(x: Tensor) -> Tensor:
-    return x.masked_fill_(x < x.amax(-1, keepdim=True), -math.inf)
-
-
-def of_the_batch(x: Tensor) -> Tensor:
-    return x.masked_fill(x < x.mean(), -math.inf)
-
-
-def empty(x: Tensor) -> Tensor:
-    return x.masked_fill(x <= 0, -math.inf)
+whole = strategies.logits().map(lambda x: x.float().clamp(-50, 50).round() + 0.0)
 
 
 @pytest.mark.parametrize(
-    ("mutant", "law"),
+    "f", [TopK(1), TopK(7), TopK(300), TopP(0.35), TopP(0.9), TopP(1.0), MinP(0.05), MinP(1.0), chain()]
+)
+def test_every_truncation_keeps_the_laws(f: Filter) -> None:
+    check_filter(f, truncation=True, examples=40)
+
+
+@pytest.mark.parametrize("f", [Temperature(0.0), Temperature(0.5), Greedy(), chain(Temperature(2.0), TopK(9), TopP(0.8))])
+def test_every_other_filter_keeps_the_laws(f: Filter) -> None:
+    check_filter(f, examples=40)
+
+
+@given(f=filters, x=whole)
+def test_no_filter_depends_on_where_zero_is(f: Filter, x: Tensor) -> None:
+    assert torch.equal(f(x + 3) > -math.inf, f(x) > -math.inf)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "law"),
     [
-        (exactly_two, upper_set),
-        (exactly_two, order_of_the_vocabulary),
-        (in_place, pure),
-        (of_the_batch, leading_shapes),
-        (empty, keeps_a_largest),
-        (empty, shift),
+        (Categorical(chain(Temperature(0.7), TopK(9), TopP(0.9))), None),
+        (Temperature(0.5), lambda logits: (logits / 0.5).softmax(-1)),
+        (Greedy(), lambda logits: torch.nn.functional.one_hot(logits.argmax(), len(logits)).double()),
+        (lambda logits: TopK(3)(logits), lambda logits: TopK(3)(logits).softmax(-1)),
     ],
 )
-def test_each_law_kills(mutant: Filter, law: Law) -> None:
-    @settings(max_examples=500, database=None, report_multiple_bugs=False)
-    @given(x=whole)
-    def check(x: Tensor) -> None:
-        law(mutant, x.clone())
-
-    with pytest.raises(AssertionError):
-        check()
+def test_samplers_keep_the_laws(sampler: Filter, law: Callable[[Tensor], Tensor] | None) -> None:
+    check_sampler(sampler, law=law, examples=20)
 
 
-@given(x=rows.logits(bad=True), f=filters)
-def test_bad_rows_stay_visible(x: Tensor, f: Filter) -> None:
-    before, after = (kernels.sample(y, seed=0).status for y in (x, f(x)))
-    assert torch.equal(before, after)
-
-
-@given(x=whole, t=st.sampled_from([0.5, 1.0, 2.0]), k=st.integers(1, 40), seed=rows.seed)
+@given(x=whole, t=st.sampled_from([0.5, 1.0, 2.0]), k=st.integers(1, 40), seed=strategies.seeds())
 def test_a_chain_draws_the_same_fused_and_filter_by_filter(x: Tensor, t: float, k: int, seed: int) -> None:
     fused = Categorical(chain(Temperature(t), TopK(k), MinP(0.01)))
     plain = Categorical(lambda logits: MinP(0.01)(TopK(k)(Temperature(t)(logits))))
@@ -143,7 +79,7 @@ def test_a_chain_draws_the_same_fused_and_filter_by_filter(x: Tensor, t: float, 
     torch.testing.assert_close(a.logprob, b.logprob, rtol=1e-5, atol=1e-5)
 
 
-@given(x=rows.logits(rows=4), seed=rows.seed, data=st.data())
+@given(x=strategies.logits(rows=4), seed=strategies.seeds(), data=st.data())
 def test_rows_with_samplers_of_their_own_draw_as_if_alone(x: Tensor, seed: int, data: st.DataObject) -> None:
     pool: list[Sampler] = [Categorical(TopK(3)), Categorical(Greedy()), Categorical(chain(Temperature(2.0), TopP(0.8)))]
     chosen = tuple(data.draw(st.lists(st.sampled_from(pool), min_size=4, max_size=4)))
@@ -158,7 +94,7 @@ def test_rows_with_samplers_of_their_own_draw_as_if_alone(x: Tensor, seed: int, 
     assert torch.equal(again.token, draw.token[alive])
 
 
-@given(x=rows.logits(rows=3), seed=rows.seed, alive=st.sets(st.integers(0, 2), min_size=1).map(sorted))
+@given(x=strategies.logits(rows=3), seed=strategies.seeds(), alive=st.sets(st.integers(0, 2), min_size=1).map(sorted))
 def test_parameters_per_row_leave_with_their_rows(x: Tensor, seed: int, alive: list[int]) -> None:
     f = chain(Temperature(torch.tensor([0.5, 1.0, 2.0])), TopK(torch.tensor([1, 5, 2000])))
     sampler, rows_left = Categorical(f), torch.tensor(alive)
