@@ -2,10 +2,10 @@
 
     python benchmarks/sampling.py [--quick]
 
-Two threads. Rows are Zipf-like, as a language model's are (a nucleus of a few tokens), or standard normal, or normal of variance
-16. The peer does what `generate` does: logits to float32, the processors in their order, softmax, multinomial; for greedy a copy
-and argmax. All of a cell's runs take turns in one process; the figure is the ratio of medians. A third column has the time as a
-multiple of one `torch.softmax` over the same logits.
+Two threads. Rows are Zipf-like, as a language model's are (a nucleus of a few tokens), or standard normal, or normal of
+variance 16. The peer does what `generate` does: logits to float32, the processors in their order, softmax, multinomial;
+for greedy a copy and argmax. All of a cell's runs take turns in one process; the figure is the ratio of medians. A third
+column has the time as a multiple of one `torch.softmax` over the same logits.
 """
 
 import argparse
@@ -127,7 +127,9 @@ def summary(table: list[dict[str, Any]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="three vocabularies in float32, fewer rounds; nothing is saved")
+    parser.add_argument(
+        "--quick", action="store_true", help="three vocabularies in float32, fewer rounds; nothing is saved"
+    )
     parser.add_argument("--seconds", type=float, default=1.0, help="per cell")
     given = parser.parse_args()
     vocabularies = (32_000, 128_256, 151_936) if given.quick else VOCABULARIES
@@ -150,7 +152,12 @@ def main() -> None:
     summary(table)
     if not given.quick:
         RESULTS.parent.mkdir(parents=True, exist_ok=True)
-        head = {"torch": torch.__version__, "transformers": transformers.__version__, "threads": 2, "machine": platform.machine()}
+        head = {
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "threads": 2,
+            "machine": platform.machine(),
+        }
         RESULTS.write_text(json.dumps({"with": head, "cells": table}, indent=1) + "\n")
 
 

@@ -1,4 +1,4 @@
-"""Hypothesis profiles: `dev` explores, `ci` repeats; neither times a test. Without a GPU, Triton kernels are interpreted."""
+"""Hypothesis profiles: `dev` explores, `ci` repeats; neither times a test. Without a GPU, Triton is interpreted."""
 
 import os
 

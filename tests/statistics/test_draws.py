@@ -11,21 +11,10 @@ from torch import Tensor
 
 from aigc import kernels, random
 from aigc.sampling import Filter, Temperature, TopK, TopP, chain
+from aigc.testing import chi_square, z_score
 
 ALPHA = 1e-6
 DRAWS = 200_000
-
-
-def chi_square(counts: Tensor, probabilities: Tensor) -> float:
-    """The p-value of counts under a law; bins of small expectation are pooled, impossible ones must be empty."""
-    assert counts[probabilities == 0].sum() == 0, "a token that was filtered out was drawn"
-    expected = counts.sum() * probabilities
-    big = expected >= 10
-    groups = [(counts[big], expected[big]), (counts[~big].sum()[None], expected[~big].sum()[None])]
-    parts = [(c, e) for c, e in groups if e.sum() > 0]
-    c, e = (torch.cat(part).double() for part in zip(*parts, strict=True))
-    statistic = ((c - e).square() / e).sum()
-    return float(torch.special.gammaincc(torch.tensor((len(c) - 1) / 2).double(), statistic / 2))
 
 
 def drawn(logits: Tensor, f: Filter | None = None, *, count: int = DRAWS, **parameters: float) -> Tensor:
@@ -54,13 +43,17 @@ def test_two_level_draws_follow_the_law() -> None:
     assert chi_square(drawn(WIDE, count=40_000), WIDE.double().softmax(-1)) > ALPHA
 
 
+MILLION = [{}, {"temperature": 0.7}, {"top_p": 0.9}, {"top_k": 100, "min_p": 0.01}, {"top_k": 300, "top_p": 0.8}]
+
+
 @pytest.mark.slow
-def test_a_million_draws_of_a_thousand_tokens_follow_the_law() -> None:
-    for parameters in ({}, {"top_p": 0.9}, {"top_k": 100, "min_p": 0.01}):
-        law = WIDE[:1000].double().softmax(-1)
-        if parameters:
-            law = law * (WIDE[:1000] >= kernels.threshold(WIDE[:1000], **parameters))
-        assert chi_square(drawn(WIDE[:1000], count=1_000_000, **parameters), law / law.sum()) > ALPHA
+@pytest.mark.parametrize("vocabulary", [10, 1000])
+@pytest.mark.parametrize("parameters", MILLION)
+def test_a_million_draws_follow_the_law(vocabulary: int, parameters: dict[str, float]) -> None:
+    law = WIDE[:vocabulary].double() / parameters.get("temperature", 1.0)
+    kept = {name: value for name, value in parameters.items() if name != "temperature"}
+    law = law.masked_fill(WIDE[:vocabulary] < kernels.threshold(WIDE[:vocabulary], **kept), -math.inf).softmax(-1)
+    assert chi_square(drawn(WIDE[:vocabulary], count=1_000_000, **parameters), law) > ALPHA / (2 * len(MILLION))
 
 
 def test_twin_the_same_noise_on_both_levels_is_rejected() -> None:
@@ -76,20 +69,13 @@ def test_twin_the_same_noise_on_both_levels_is_rejected() -> None:
     assert chi_square(counts, WIDE.double().softmax(-1)) < ALPHA
 
 
-def tail_z(counted: float, expected: float) -> float:
-    return (counted - expected) / math.sqrt(expected)
-
-
 def test_the_far_tail_is_drawn_as_often_as_it_should() -> None:
-    """A token against 2^18 others, all 16 nats below: noise of few bits would never draw one of these."""
-    tail = 2**18
-    logits = torch.cat([torch.zeros(1), torch.full((tail,), -16.0)])
-    probability = tail * math.exp(-16) / (1 + tail * math.exp(-16))
-    count = 1500
-    seeds = torch.arange(count)
-    draws = [kernels.sample(logits.expand(50, -1), seed=part, step=0).token for part in seeds.split(50)]
-    counted = float((torch.cat(draws) > 0).sum())
-    assert abs(tail_z(counted, count * probability)) < 4.9  # two-sided, alpha 10^-6
+    """A token against 2^18 others, 18 to 20.5 nats below: noise of 24 bits, or in float32, hardly draws any of these."""
+    logits = torch.cat([torch.zeros(1), -torch.linspace(18, 20.5, 2**18)])
+    probability = float(logits.double().softmax(-1)[1:].sum())
+    parts = torch.arange(DRAWS // 8).split(50)
+    drawn = [kernels.sample(logits.expand(len(part), -1), seed=part, step=0).token for part in parts]
+    assert abs(z_score(float((torch.cat(drawn) > 0).sum()), DRAWS // 8, probability)) < 4.89  # two-sided, alpha 10^-6
 
 
 def test_twin_uniforms_of_16_bits_miss_the_tail() -> None:
@@ -101,7 +87,7 @@ def test_twin_uniforms_of_16_bits_miss_the_tail() -> None:
         score[:, 1:] -= 14.0
         missed += float((score.argmax(-1) > 0).sum())
     probability = tail * math.exp(-14) / (1 + tail * math.exp(-14))
-    assert tail_z(missed, count * probability) < -4.9
+    assert z_score(missed, count, probability) < -4.89
 
 
 def test_steps_and_seeds_are_independent() -> None:

@@ -62,7 +62,7 @@ def sample(
         top_k: At least 1. In a tensor, the vocabulary's size or more is off.
         top_p: In (0, 1]. In a tensor, 1 is off.
         min_p: In (0, 1]. In a tensor, 0 is off.
-        check: Whether a row that cannot be drawn from is an error; else its status says so. On CUDA this waits for the device.
+        check: Whether a row that cannot be drawn from is an error, which waits for the device; else its status says so.
 
     Returns:
         A `Draw`; its fields have the shape `(*rows,)`.
@@ -111,7 +111,7 @@ def threshold(
         tensor(0.3000)
     """
     filters = Arguments(None, top_k, top_p, min_p)
-    return (_operators if torch.compiler.is_compiling() else _dispatch).threshold(logits, filters)
+    return _operators.threshold(logits, filters) if torch.compiler.is_compiling() else _dispatch.threshold(logits, filters)
 
 
 def run(logits: Tensor, given: Parameters, start: Tensor) -> Draw:

@@ -51,7 +51,8 @@ def _block_masses(mass: Array) -> Array:
     blocks = mass[:whole].reshape(-1, BLOCK).sum(-1)
     if whole < len(mass):
         blocks = np.append(blocks, mass[whole:].sum())
-    return blocks.astype(np.float64)
+    double: Array = blocks.astype(np.float64)
+    return double
 
 
 def _gumbel(start: Array, index: Array) -> Array:

@@ -41,7 +41,7 @@ def sample(
         _check_seed(name, value, rows, device)
     packed = draw(x, given, Noise(seed, step))
     if check:
-        _check_rows(packed[0][2])
+        _check_rows(packed[0][2].reshape(rows))
     return packed
 
 
@@ -121,8 +121,8 @@ def _check_seed(name: str, value: int | Tensor, rows: torch.Size, device: torch.
 
 
 def _check_rows(status: Tensor) -> None:
-    bad = (status != Status.OK).nonzero()
-    if len(bad):
-        row = int(bad[0])
-        found = Status(int(status[row]))
-        raise fail(f"row {row} of logits", "one that can be drawn from", found, found.sentence)
+    bad = (status != Status.OK).nonzero().tolist()
+    if bad:
+        found = Status(int(status[tuple(bad[0])]))
+        name = f"logits[{', '.join(map(str, bad[0]))}]" if bad[0] else "logits"
+        raise fail(name, "a row that can be drawn from", found, found.sentence)

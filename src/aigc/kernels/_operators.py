@@ -1,8 +1,10 @@
 """Sampling as operators of torch, so that `torch.compile(fullgraph=True)` takes them whole.
 
-An operator has the arguments of the function it stands for, each as a number or as a tensor, and checks them when it runs: while
-it is traced, nothing is known of them but shapes.
+An operator has the arguments of the function it stands for, each as a number or as a tensor, and checks them when it
+runs: while it is traced, nothing is known of them but shapes.
 """
+
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -51,7 +53,8 @@ def _sample(
         top_p if top_ps is None else top_ps,
         min_p if min_ps is None else min_ps,
     )
-    return _dispatch.sample(logits, seed if seeds is None else seeds, step if steps is None else steps, filters, check)
+    noise: list[Any] = [seed if seeds is None else seeds, step if steps is None else steps]
+    return _dispatch.sample(logits, noise[0], noise[1], filters, check)
 
 
 @_sample.register_fake

@@ -1,6 +1,7 @@
 """Filter parameters, checked once: a number for all rows, or a number for each."""
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -34,18 +35,15 @@ class Parameters(NamedTuple):
 
     def select(self, rows: Tensor | slice) -> "Parameters":
         """The parameters of some rows."""
-        if not any(isinstance(value, Tensor) for value in self):
-            return self
-        columns = [value if not isinstance(value, Tensor) else value[_on(value.device, rows)] for value in self]
-        return Parameters(*columns)
+        return self._changed(lambda column: column[rows.to(column.device) if isinstance(rows, Tensor) else rows])
 
     def to(self, device: torch.device) -> "Parameters":
         """The same on another device."""
-        return Parameters(*(value.to(device) if isinstance(value, Tensor) else value for value in self))
+        return self._changed(lambda column: column.to(device))
 
-
-def _on(device: torch.device, rows: Tensor | slice) -> Tensor | slice:
-    return rows.to(device) if isinstance(rows, Tensor) else rows
+    def _changed(self, change: Callable[[Tensor], Tensor]) -> "Parameters":
+        fields: list[Any] = [change(value) if isinstance(value, Tensor) else value for value in self]
+        return Parameters(*fields)
 
 
 def parameters(

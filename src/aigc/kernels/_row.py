@@ -4,13 +4,13 @@
     _bins.py     the threshold of a row that no list settles
     _blocks.py   the draw in two levels, where many tokens survive
 
-A list is a thousand times shorter than a vocabulary, and nearly always enough: every token that is at least `low`, where `low`
-comes from a look at every 64th token. The certificate: if the threshold of the filters, computed from the list, is not below
-`low`, it is that of the whole row, ties and all. Top-k needs k tokens in the list. Top-p compares the running mass of the
-list with p times that of the whole row, or of what top-k left. Min-p knows its threshold anyway.
+A list is a thousand times shorter than a vocabulary, and nearly always enough: every token that is at least `low`, where
+`low` comes from a look at every 64th token. The certificate: if the threshold of the filters, computed from the list, is
+not below `low`, it is that of the whole row, ties and all. Top-k needs k tokens in the list. Top-p compares the running
+mass of the list with p times that of the whole row, or of what top-k left. Min-p knows its threshold anyway.
 
-The row is float32 (float64 where the logits are), and so are the masses of its tokens: good enough to compare with p. What is
-drawn is decided in float64, on the survivors only.
+The row is float32 (float64 where the logits are), and so are the masses of its tokens: good enough to compare with p.
+What is drawn is decided in float64, on the survivors only.
 """
 
 import math
@@ -166,10 +166,16 @@ def _threshold_of_all(x: Array, top: float, filters: Filters, mass: Array, total
     divisor, k, p, log_min_p = filters
     tau = SMALLEST[x.dtype]
     if k is not None:
-        tau = max(tau, _bins.crossing(x, top, None, k))
+        tau = max(tau, _bins.kth(x, top, k))
     if p is not None:
-        left = mass if k is None else mass * (x >= tau)
-        tau = max(tau, _bins.crossing(x, top, left, p * (total if k is None else float(np.add.reduce(left)))))
+        left, all_ = (mass, total) if k is None else _left(mass, x >= tau)
+        tau = max(tau, _bins.nucleus(x, top, divisor, left, p * all_, tau))
     if log_min_p is not None:
         tau = max(tau, _bins.at_least(x, top, divisor, log_min_p))
     return tau
+
+
+def _left(mass: Array, inside: Array) -> tuple[Array, float]:
+    """The mass of each token that is left, and of all."""
+    left = mass * inside
+    return left, float(np.add.reduce(left))

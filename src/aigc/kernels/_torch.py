@@ -1,12 +1,13 @@
 """Sampling without a GPU's help, on any device, and without sorting the vocabulary.
 
-Rows come to the host, and are worked on there one by one: see `_row.py`. So a row's bits cannot depend on the rows beside it,
-and one row's arrays, which fit in the processor's cache, are all that is allocated. For arrays of this size an operation of
-numpy costs a fraction of one of torch (`docs/adr/0004-rows-on-the-host.md`).
+Rows come to the host, and are worked on there one by one: see `_row.py`. So a row's bits cannot depend on the rows beside
+it, and one row's arrays, which fit in the processor's cache, are all that is allocated. For arrays of this size an
+operation of numpy costs a fraction of one of torch (`docs/adr/0004-rows-on-the-host.md`).
 """
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -68,22 +69,24 @@ def _rows(logits: Tensor) -> Iterator[Array]:
         yield from array if array.flags.c_contiguous else map(np.ascontiguousarray, array)
         return
     # What is copied at a time is no larger than the logits.
-    for part in logits.detach().split(max(1, len(logits) // 2)):
+    portion = max(1, len(logits) // 2)
+    for first in range(0, len(logits), portion):
+        part = logits[first : first + portion].detach()
         yield from part.cpu().to(torch.float64 if logits.dtype == torch.float64 else torch.float32).contiguous().numpy()
 
 
 def _filters(given: Parameters, rows: int, vocabulary: int) -> Iterator[Filters]:
     """What each row's filters do; one that does nothing is None."""
     if not any(isinstance(value, Tensor) for value in given):
-        return iter([_one(*given, vocabulary)] * rows)
+        return iter([_one(vocabulary, *given)] * rows)
     columns = (value.flatten().tolist() if isinstance(value, Tensor) else [value] * rows for value in given)
-    return (_one(*row, vocabulary) for row in zip(*columns, strict=True))
+    return (_one(vocabulary, *row) for row in zip(*columns, strict=True))
 
 
-def _one(t: float | None, k: float | None, p: float | None, m: float | None, vocabulary: int) -> Filters:
+def _one(vocabulary: int, t: Any, k: Any, p: Any, m: Any) -> Filters:
     return Filters(
         None if t == 1 else t,
-        None if k is None or k >= vocabulary else int(k),
+        None if k is None or k >= vocabulary else k,
         None if p == 1 else p,
         None if not m else math.log(m),
     )

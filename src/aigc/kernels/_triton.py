@@ -1,25 +1,30 @@
 """Sampling on CUDA, in Triton: three launches, whatever the rows look like, and nothing is read back.
 
-    read_rows    all slices of all rows: the largest logit of each group and block of tokens, and the mass of each block
-    draw_rows    a program a row: draws those that are not cut, and those that a list of their largest logits settles
-    search_rows  a program a row: draws those that are left; for the others it ends at once
+    _triton_read.py    all slices of all rows: the largest logit of each group and block of tokens, the mass of each block
+    _triton_draw.py    a program a row: draws those that are not cut, and those that a list of their largest logits settles
+    _triton_search.py  a program a row: draws those that are left; for the others it ends at once
+    _triton_parts.py   what these are made of
 
-The list and its certificate are those of `_row.py`, but for where it comes from: n groups have a maximum of at least the n-th
-largest one, so a row has n tokens that large, and all of them lie in such groups. Sums are taken in an order that depends on
-the vocabulary alone, and nothing is added atomically, so a row's bits do not depend on the rows beside it. What is decided
-about survivors is decided in float64, some of them at a time.
+The list and its certificate are those of `_row.py`, but for where it comes from: n groups have a maximum of at least the
+n-th largest one, so a row has n tokens that large, and all of them lie in such groups. Sums are taken in an order that
+depends on the vocabulary alone, and nothing is added atomically, so a row's bits do not depend on the rows beside it.
+What is decided about survivors is decided in float64, some of them at a time.
 
 A call may be captured in a CUDA graph: parameters, seeds and steps that are tensors are read on the device at each replay.
 """
 
 import struct
+from typing import Any
 
 import torch
 import triton
 from torch import Tensor
 
 from aigc.kernels._parameters import Parameters
-from aigc.kernels._triton_kernels import BLOCK, CHUNK, FLAT, LISTED, draw_rows, read_rows, search_rows
+from aigc.kernels._triton_draw import draw_rows
+from aigc.kernels._triton_parts import BLOCK, CHUNK, FLAT, LISTED
+from aigc.kernels._triton_read import read_rows
+from aigc.kernels._triton_search import search_rows
 from aigc.kernels._types import Noise
 
 __all__ = ["sample", "threshold"]
@@ -69,7 +74,11 @@ def _launch_all(logits: Tensor, given: Parameters, noise: Noise, integers: Tenso
     )
     draw_rows[(rows,)](
         *(*drawn, peaks, tops, masses, counts, lists, waits, integers, reals, rows, groups, blocks),
-        **{"HASHED": noise.hashed, "TAU": tau, "GROUP": group, "GROUPS": triton.next_power_of_2(groups), "BLOCKS": padded},
+        HASHED=noise.hashed,
+        TAU=tau,
+        GROUP=group,
+        GROUPS=triton.next_power_of_2(groups),
+        BLOCKS=padded,
         num_warps=8,
     )
     search_rows[(rows,)](
@@ -89,7 +98,7 @@ def _number(value: int | Tensor, logits: Tensor) -> tuple[Tensor | None, int]:
     return value.flatten().expand(len(logits)).contiguous(), 0
 
 
-def _parameter(value: float | Tensor | None, off: float) -> tuple[Tensor | None, int]:
+def _parameter(value: Any, off: Any) -> tuple[Tensor | None, int]:
     """A kernel's two arguments for a parameter: a column, or the bits of a float64."""
     if isinstance(value, Tensor):
         return value.contiguous(), 0

@@ -6,7 +6,42 @@ A program works on one row. Its scalars are tensors of no dimension; M is the ro
 import triton
 from triton import language as tl
 
-__all__ = ["best", "gumbel", "key_of", "mass_of", "number", "race", "start_of", "tempered", "value_of"]
+__all__ = [
+    "BLOCK",
+    "CHUNK",
+    "EMPTY",
+    "FLAT",
+    "INF",
+    "LIST",
+    "LISTED",
+    "NAN",
+    "OK",
+    "PARAMETER",
+    "USUAL",
+    "best",
+    "draw_from",
+    "draw_in_levels",
+    "gumbel",
+    "key_of",
+    "mass_of",
+    "number",
+    "start_of",
+    "store",
+    "temperature_of",
+    "tempered",
+    "value_of",
+    "z_of_block",
+]
+
+BLOCK = tl.constexpr(256)  # as in the specification
+FLAT = tl.constexpr(1024)  # likewise
+CLEAR = tl.constexpr(1e-4)  # nats; no float32 mass of a block is this wrong
+LISTED = tl.constexpr(128)  # groups that a list is made from, at most
+LIST = tl.constexpr(256)  # tokens of a list, at most
+USUAL = tl.constexpr(64)  # tokens that are listed where top-k does not ask for more
+CHUNK = tl.constexpr(2048)  # tokens of a row that are read at a time
+
+OK, EMPTY, NAN, INF, PARAMETER = (tl.constexpr(status) for status in range(5))  # as in Status
 
 
 @triton.jit
@@ -82,7 +117,7 @@ def best(score: tl.tensor, ids: tl.tensor) -> tl.tensor:
 
 
 @triton.jit
-def race(
+def draw_from(
     logits: tl.tensor,
     stride: tl.tensor,
     ids: tl.tensor,
@@ -121,3 +156,83 @@ def race(
             chosen = tl.sum(tl.where(inside & (some == token), z, 0.0))
         mass += tl.sum(tl.where(inside, tl.exp(z), 0.0))
     return token, chosen, mass
+
+
+@triton.jit
+def temperature_of(column: tl.tensor, bits: tl.tensor, row: tl.tensor) -> tl.tensor:
+    """The temperature in float64, and as a float32 that can be divided by."""
+    t = number(column, bits, row)
+    t = tl.where(t > 0, t, 1.0)
+    return t, tl.minimum(tl.maximum(t, 1.1754943508222875e-38), 3.4028234663852886e38).to(tl.float32)
+
+
+@triton.jit
+def z_of_block(
+    logits: tl.tensor,
+    stride: tl.tensor,
+    vocabulary: tl.tensor,
+    block: tl.tensor,
+    top: tl.tensor,
+    t: tl.tensor,
+    tau: tl.tensor,
+    log_min_p: tl.tensor,
+) -> tl.tensor:
+    """The tokens of a block, and their z: -inf where cut."""
+    token = block * BLOCK + tl.arange(0, BLOCK)
+    x = tl.load(logits + token.to(tl.int64) * stride, mask=token < vocabulary, other=-float("inf")).to(tl.float32)
+    z = tempered(x, top, t)
+    return token, tl.where((x >= tau) & (x > -float("inf")) & (z >= log_min_p), z, -float("inf"))
+
+
+@triton.jit
+def draw_in_levels(
+    logits: tl.tensor,
+    stride: tl.tensor,
+    vocabulary: tl.tensor,
+    mass: tl.tensor,
+    top: tl.tensor,
+    t: tl.tensor,
+    tau: tl.tensor,
+    log_min_p: tl.tensor,
+    start: tl.tensor,
+    BLOCKS: tl.constexpr,
+) -> tl.tensor:
+    """A block by its mass, float64 `(BLOCKS,)`, then a token of it; returns the token and its z."""
+    block = tl.arange(0, BLOCKS)
+    score = tl.log(mass) + gumbel(start, -1 - block)
+    chosen = best(score, block)
+    near = (score >= tl.max(score) - CLEAR).to(tl.int32)
+    if tl.sum(near) > 1:  # masses in float32 do not tell which is first
+        exact = tl.full([], -float("inf"), tl.float64)
+        while tl.sum(near) > 0:
+            next = tl.min(tl.where(near > 0, block, BLOCKS))
+            _, z = z_of_block(logits, stride, vocabulary, next, top, t, tau, log_min_p)
+            one = tl.log(tl.sum(tl.exp(z))) + gumbel(start, -1 - next)
+            chosen = tl.where(one > exact, next, chosen)
+            exact = tl.maximum(one, exact)
+            near = tl.where(block == next, 0, near)
+    token, z = z_of_block(logits, stride, vocabulary, chosen, top, t, tau, log_min_p)
+    drawn = best(z + gumbel(start, token), token)
+    return drawn, tl.sum(tl.where(token == drawn, z, 0.0))
+
+
+@triton.jit
+def store(
+    integers: tl.tensor,
+    reals: tl.tensor,
+    rows: tl.tensor,
+    row: tl.tensor,
+    token: tl.tensor,
+    kept: tl.tensor,
+    status: tl.tensor,
+    logprob: tl.tensor,
+    mass: tl.tensor,
+    tau: tl.tensor,
+) -> None:
+    """Writes what a row came to: integers `(3, rows)`, reals `(3, rows)`."""
+    tl.store(integers + row, token)
+    tl.store(integers + rows + row, kept)
+    tl.store(integers + 2 * rows + row, status)
+    tl.store(reals + row, logprob)
+    tl.store(reals + rows + row, mass)
+    tl.store(reals + 2 * rows + row, tau)

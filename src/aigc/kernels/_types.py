@@ -21,23 +21,30 @@ class Status(IntEnum):
         'Every logit was -inf: there is nothing to draw.'
     """
 
-    sentence: str
+    OK = 0
+    """A token was drawn."""
+    EMPTY = 1
+    """Every logit was -inf."""
+    NAN = 2
+    """A logit was NaN."""
+    INF = 3
+    """A logit was +inf."""
+    PARAMETER = 4
+    """A parameter of the row was out of range, where parameters are read on a GPU; elsewhere that is an error."""
 
-    def __new__(cls, value: int, sentence: str) -> "Status":
-        """Makes a number that comes with a sentence."""
-        status = int.__new__(cls, value)
-        status._value_ = value
-        status.sentence = sentence
-        return status
+    @property
+    def sentence(self) -> str:
+        """What became of a row, in a sentence."""
+        return _SENTENCES[self]
 
-    OK = 0, "A token was drawn."
-    EMPTY = 1, "Every logit was -inf: there is nothing to draw."
-    NAN = 2, "A logit was NaN."
-    INF = 3, "A logit was +inf."
-    PARAMETER = (
-        4,
-        "A parameter of the row was out of range. Only where parameters are read on a GPU; elsewhere that is an error.",
-    )
+
+_SENTENCES = {
+    Status.OK: "A token was drawn.",
+    Status.EMPTY: "Every logit was -inf: there is nothing to draw.",
+    Status.NAN: "A logit was NaN.",
+    Status.INF: "A logit was +inf.",
+    Status.PARAMETER: "A parameter of the row was out of range.",
+}
 
 
 class Draw(NamedTuple):

@@ -32,7 +32,7 @@ BLOCK = 256  # tokens in a block of the two-level draw
 
 
 def threshold(x: Tensor, z: Tensor, given: Parameters) -> Tensor:
-    """Returns the smallest logit of `x` `(rows, vocab)` that the filters keep, `(rows, 1)`; `z` is `x` after temperature."""
+    """Returns the smallest logit of `x` that the filters keep, `(rows, 1)`; `z` is `x` after temperature."""
     x, order = x.sort(-1, descending=True)
     z = z.gather(-1, order)
     keep = x > -math.inf
@@ -55,7 +55,7 @@ def draw(z: Tensor, keep: Tensor, start: Tensor) -> Tensor:
     token = torch.arange(z.shape[-1], device=z.device)
     z = z.where(keep, -math.inf)
     score = z + random.gumbel_from(start[:, None], token)
-    blocks = torch.nn.functional.pad(z, (0, -len(token) % BLOCK), value=-math.inf).unflatten(-1, (-1, BLOCK)).logsumexp(-1)
+    blocks = torch.nn.functional.pad(z, (0, -len(token) % BLOCK), value=-math.inf).view(len(z), -1, BLOCK).logsumexp(-1)
     block = torch.arange(blocks.shape[-1], device=z.device)
     chosen = (blocks + random.gumbel_from(start[:, None], -1 - block)).argmax(-1, keepdim=True)
     few = keep.sum(-1, keepdim=True) <= FLAT

@@ -1,7 +1,7 @@
 """Goodness of fit: how likely counts as uneven as these are, if the law is true.
 
-A test states its alpha, the share of true laws that it rejects: with fixed seeds, how unlikely it was to need others. One that
-runs n tests and wants to reject a true law once in a million runs compares each p-value with $10^{-6} / n$.
+A test states its alpha, the share of true laws that it rejects: with fixed seeds, how unlikely it was to need others. One
+that runs n tests and wants to reject a true law once in a million runs compares each p-value with $10^{-6} / n$.
 """
 
 import math
@@ -19,8 +19,8 @@ def chi_square(counts: Tensor, probabilities: Tensor, *, least: float = 10) -> f
 
     $$ X^2 = \sum_i \frac{(c_i - n p_i)^2}{n p_i} $$
 
-    is compared with the chi-square distribution (Pearson, 1900), which it follows where every $n p_i$ is not small. Bins that
-    are expected less than `least` times are pooled into one.
+    is compared with the chi-square distribution (Pearson, 1900), which it follows where every $n p_i$ is not small. Bins
+    that are expected less than `least` times are pooled into one.
 
     Args:
         counts: How often each bin was drawn, `(bins,)`.
@@ -40,7 +40,9 @@ def chi_square(counts: Tensor, probabilities: Tensor, *, least: float = 10) -> f
         True
     """
     if counts.shape != probabilities.shape or counts.ndim != 1:
-        raise fail("probabilities", f"of the shape of counts, (bins,), here {tuple(counts.shape)}", tuple(probabilities.shape))
+        raise fail(
+            "probabilities", f"of the shape of counts, (bins,), here {tuple(counts.shape)}", tuple(probabilities.shape)
+        )
     counts, probabilities = counts.double(), probabilities.double()
     if not math.isclose(float(probabilities.sum()), 1.0, abs_tol=1e-6):
         raise fail("probabilities", "numbers that add up to 1", float(probabilities.sum()), "Divide by their sum.")
@@ -60,8 +62,8 @@ def chi_square(counts: Tensor, probabilities: Tensor, *, least: float = 10) -> f
 def z_score(count: float, draws: int, probability: float) -> float:
     r"""Returns how many standard deviations a count lies from its expectation, $(c - np) / \sqrt{np(1-p)}$.
 
-    For the tail of a law: many bins that are hardly ever drawn one by one, but often enough together. Beyond 4.89 either way
-    lies one in a million.
+    For the tail of a law: many bins that are hardly ever drawn one by one, but often enough together. Beyond 4.89 either
+    way lies one in a million.
 
     Args:
         count: How often one of the bins was drawn.

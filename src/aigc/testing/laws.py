@@ -1,7 +1,7 @@
 """What a filter and a sampler owe, as laws that can be tried on yours.
 
-A law is a function that raises AssertionError where it does not hold; its docstring completes "... breaks the law that". The
-checks try each law on many batches, and show the smallest batch found on which one breaks.
+A law is a function that raises AssertionError where it does not hold; its docstring is the law. The checks try each law on
+many batches, and show the smallest batch found on which one breaks.
 """
 
 import math
@@ -77,8 +77,8 @@ def check_sampler(
 
     Args:
         sampler: A sampler, or a filter to draw from.
-        law: The probabilities `(vocab,)` that it should draw by, given logits `(vocab,)` after a prompt of the token 0. Its own
-            log-probabilities are compared with how often it draws in any case.
+        law: The probabilities `(vocab,)` that it should draw by, given logits `(vocab,)` after a prompt of the token 0. Its
+            own log-probabilities are compared with how often it draws in any case.
         vocabulary: How many tokens it works on; None for any number.
         examples: How many batches to try for each law.
         draws: How many draws to count.
@@ -136,7 +136,8 @@ def _named(subject: object, law: Callable[..., None]) -> Iterator[None]:
         yield
     except AssertionError as error:
         name = getattr(subject, "__name__", type(subject).__name__)
-        broken = AssertionError(f"{name} breaks the law that {law.__doc__}")
+        sentence = law.__doc__ or law.__name__
+        broken = AssertionError(f"{name} breaks the law that {sentence[0].lower()}{sentence[1:]}")
         for note in [*map(str, error.args), *getattr(error, "__notes__", [])]:
             broken.add_note(note)
         raise broken from None
@@ -151,48 +152,48 @@ def _status(x: Tensor) -> Tensor:
 
 
 def _keeps_the_shape(f: Filter, x: Tensor) -> None:
-    """a filter returns floating logits of the shape that it was given."""
+    """A filter returns floating logits of the shape that it was given."""
     y = f(x.clone())
     assert y.shape == x.shape
     assert y.is_floating_point()
 
 
 def _leaves_its_input(f: Filter, x: Tensor) -> None:
-    """a filter leaves its input as it was."""
+    """A filter leaves its input as it was."""
     before = x.clone()
     f(x)
     assert _same(x, before)
 
 
 def _repeats(f: Filter, x: Tensor) -> None:
-    """a filter returns the same for the same logits."""
+    """A filter returns the same for the same logits."""
     assert _same(f(x.clone()), f(x.clone()))
 
 
 def _takes_rows_alone(f: Filter, x: Tensor) -> None:
-    """a filter does to a row what it does to the row alone."""
+    """A filter does to a row what it does to the row alone."""
     assert _same(f(x.clone()), torch.cat([f(row[None].clone()) for row in x]))
 
 
 def _sees_no_strides(f: Filter, x: Tensor) -> None:
-    """a filter does not depend on how memory is laid out."""
+    """A filter does not depend on how memory is laid out."""
     assert _same(f(x), f(x.clone(memory_format=torch.contiguous_format)))
 
 
 def _revives_nothing(f: Filter, x: Tensor) -> None:
-    """a filter leaves -inf as it is, in rows that can be drawn from."""
+    """A filter leaves -inf as it is, in rows that can be drawn from."""
     good = x[_status(x) == Status.OK]
     assert (f(good.clone())[good == -math.inf] == -math.inf).all()
 
 
 def _leaves_a_token(f: Filter, x: Tensor) -> None:
-    """a filter leaves every row a token that can be drawn, if it had one."""
+    """A filter leaves every row a token that can be drawn, if it had one."""
     good = x[_status(x) == Status.OK]
     assert (_status(f(good.clone())) == Status.OK).all()
 
 
 def _shows_bad_rows(f: Filter, x: Tensor) -> None:
-    """a filter leaves bad rows bad, for the draw to report."""
+    """A filter leaves bad rows bad, for the draw to report."""
     before = _status(x)
     assert ((_status(f(x.clone())) != Status.OK) | (before == Status.OK)).all()
 
@@ -210,25 +211,25 @@ FILTER_LAWS: tuple[FilterLaw, ...] = (
 
 
 def _keeps_a_largest(f: Filter, x: Tensor) -> None:
-    """a truncation keeps the largest logit of a row."""
+    """A truncation keeps the largest logit of a row."""
     assert ((f(x.clone()) > -math.inf) & (x == x.amax(-1, keepdim=True))).any(-1).all()
 
 
 def _keeps_an_upper_set(f: Filter, x: Tensor) -> None:
-    """a truncation keeps what is as large as what it keeps."""
+    """A truncation keeps what is as large as what it keeps."""
     kept = f(x.clone()) > -math.inf
     low = x.where(kept, math.inf).amin(-1, keepdim=True)
     assert torch.equal(kept, (x >= low) & (x > -math.inf))
 
 
 def _leaves_what_it_keeps(f: Filter, x: Tensor) -> None:
-    """a truncation changes no logit that it keeps."""
+    """A truncation changes no logit that it keeps."""
     y = f(x.clone())
     assert _same(y, x.where(y > -math.inf, -math.inf))
 
 
 def _ignores_the_order(f: Filter, x: Tensor) -> None:
-    """a truncation does not depend on the order of the vocabulary."""
+    """A truncation does not depend on the order of the vocabulary."""
     assert _same(f(x.flip(-1)), f(x.clone()).flip(-1))
     assert _same(f(x.roll(1, -1)), f(x.clone()).roll(1, -1))
 
@@ -242,7 +243,7 @@ TRUNCATION_LAWS: tuple[FilterLaw, ...] = (
 
 
 def _draws_what_it_may(sampler: Sampler[Any], x: Tensor, seed: int) -> None:
-    """a sampler draws a token that a row has, or says why it has none."""
+    """A sampler draws a token that a row has, or says why it has none."""
     draw, _ = sampler.step(x.clone(), sampler.init([[0]] * len(x)), _noise(x, seed, 0))
     assert all(field.shape == (len(x),) for field in draw)
     assert [field.dtype for field in draw] == [torch.int64, torch.float32, torch.int64, torch.float32, torch.int64]
@@ -257,7 +258,7 @@ def _draws_what_it_may(sampler: Sampler[Any], x: Tensor, seed: int) -> None:
 
 
 def _is_pure(sampler: Sampler[Any], x: Tensor, seed: int) -> None:
-    """a sampler leaves logits and state as they were, and repeats with the same noise."""
+    """A sampler leaves logits and state as they were, and repeats with the same noise."""
     before, state, noise = x.clone(), sampler.init([[0]] * len(x)), _noise(x, seed, 0)
     first, _ = sampler.step(x, state, noise)
     again, _ = sampler.step(x, state, noise)
@@ -266,7 +267,7 @@ def _is_pure(sampler: Sampler[Any], x: Tensor, seed: int) -> None:
 
 
 def _draws_rows_alone(sampler: Sampler[Any], x: Tensor, seed: int) -> None:
-    """a sampler draws for a row what it draws for the row alone."""
+    """A sampler draws for a row what it draws for the row alone."""
     together = _steps(sampler, x, seed, [*range(len(x))])
     for i in range(len(x)):
         alone = _steps(sampler, x, seed, [i])
@@ -274,7 +275,7 @@ def _draws_rows_alone(sampler: Sampler[Any], x: Tensor, seed: int) -> None:
 
 
 def _lets_rows_leave(sampler: Sampler[Any], x: Tensor, seed: int) -> None:
-    """a sampler draws the same for a row when others have left by `select`."""
+    """A sampler draws the same for a row when others have left by `select`."""
     _, state = sampler.step(x, sampler.init([[0]] * len(x)), _noise(x, seed, 0))
     alive = torch.arange(0, len(x), 2)
     all_of_them, _ = sampler.step(x, state, _noise(x, seed, 1))
@@ -299,14 +300,15 @@ def _steps(sampler: Sampler[Any], x: Tensor, seed: int, rows: Sequence[int]) -> 
 def _draws(sampler: Sampler[Any], logits: Tensor, count: int) -> Draw:
     """Draws of as many seeds from one row."""
     parts = []
-    for seeds in torch.arange(count).split(1000):
+    for first in range(0, count, 1000):
+        seeds = torch.arange(first, min(first + 1000, count))
         x = logits.expand(len(seeds), -1)
         parts.append(sampler.step(x, sampler.init([[0]] * len(seeds)), Noise.of(seeds, 0))[0])
     return Draw(*(torch.cat(fields) for fields in zip(*parts, strict=True)))
 
 
 def _as_claimed(draw: Draw, vocabulary: int, alpha: float) -> None:
-    """a sampler draws a token as often as its log-probability says."""
+    """A sampler draws a token as often as its log-probability says."""
     counts = torch.bincount(draw.token, minlength=vocabulary).double()
     claimed = torch.zeros(vocabulary + 1, dtype=torch.float64)
     claimed[draw.token] = draw.logprob.double().exp()
@@ -319,7 +321,7 @@ def _as_claimed(draw: Draw, vocabulary: int, alpha: float) -> None:
 
 
 def _by_law(draw: Draw, probabilities: Tensor, alpha: float) -> None:
-    """a sampler draws by the law that it was given."""
+    """A sampler draws by the law that it was given."""
     counts = torch.bincount(draw.token, minlength=len(probabilities)).double()
     p = chi_square(counts, probabilities.double() / probabilities.double().sum())
     assert p > alpha, f"p-value {p:.1e}"

@@ -40,6 +40,7 @@ def logits(
     largest all in one place. Memory is laid out by rows, by columns, or with gaps.
 
     Args:
+        draw: Given by Hypothesis.
         rows: How many; 1 to 5 by default.
         columns: How many; 1 to `most` by default, often few, often near a power of 2.
         most: The most columns, up to 262,144.

@@ -1,0 +1,75 @@
+"""Compiles the Triton kernels for a GPU that need not be there, and says what each takes of it.
+
+    python scripts/compile_kernels.py 90      # compute capability 9.0
+
+Each kernel is compiled for a vocabulary of 128,256, with parameters as numbers and as tensors.
+"""
+
+import argparse
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from aigc.kernels import _triton as kernels
+
+COLUMNS = {
+    "seeds": "*i64",
+    "steps": "*i64",
+    "temperatures": "*fp32",
+    "top_ks": "*i64",
+    "top_ps": "*fp32",
+    "min_ps": "*fp32",
+}
+TYPES = {
+    **dict.fromkeys(("seed", "step", "temperature", "top_k", "top_p", "min_p", "row_stride", "stride"), "i64"),
+    **dict.fromkeys(("logits", "peaks", "tops", "masses", "reals"), "*fp32"),
+    **dict.fromkeys(("counts", "lists", "waits"), "*i32"),
+    "integers": "*i64",
+}
+CONSTANTS = {"HASHED": False, "TAU": False, "GROUP": 32, "GROUPS": 4096, "BLOCKS": 512}
+KERNELS = ((kernels.read_rows, 4), (kernels.draw_rows, 8), (kernels.search_rows, 8))
+
+
+def compiled(kernel: Any, warps: int, columns: bool, capability: int) -> Any:
+    constants: dict[str, Any] = {name: value for name, value in CONSTANTS.items() if name in kernel.arg_names}
+    constants |= {} if columns else {name: None for name in COLUMNS if name in kernel.arg_names}
+    types = {**dict.fromkeys(kernel.arg_names, "i32"), **TYPES, **COLUMNS, **dict.fromkeys(constants, "constexpr")}
+    source = ASTSource(fn=kernel, signature={name: types[name] for name in kernel.arg_names}, constexprs=constants)
+    return triton.compile(source, target=GPUTarget("cuda", capability, 32), options={"num_warps": warps})
+
+
+def usage(cubin: bytes) -> tuple[int, int]:
+    """Registers a thread, and bytes of registers spilt to memory."""
+    tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        text = subprocess.run([tool, "-res-usage", file.name], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"REG:(\d+) STACK:(\d+)", text)
+    assert found, text
+    return int(found[1]), int(found[2])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("capability", type=int, help="80 for A100, 90 for H100 and H200")
+    capability = parser.parse_args().capability
+    for kernel, warps in KERNELS:
+        for columns in (False, True):
+            made = compiled(kernel, warps, columns, capability)
+            registers, stack = usage(made.asm["cubin"])
+            given = "tensors" if columns else "numbers"
+            print(
+                f"{kernel.__name__:12} {given}: {32 * warps} threads, {registers} registers each, "
+                f"{made.metadata.shared} bytes of shared memory, {stack} bytes spilt"
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""The third kernel: a program a row, which draws what the second has left: finds the threshold in the whole row."""
+
+import triton
+from triton import language as tl
+
+from aigc.kernels._triton_parts import (
+    BLOCK,
+    CHUNK,
+    FLAT,
+    LISTED,
+    OK,
+    draw_from,
+    draw_in_levels,
+    key_of,
+    mass_of,
+    number,
+    start_of,
+    store,
+    temperature_of,
+    tempered,
+    value_of,
+)
+
+__all__ = ["search_rows"]
+
+
+@triton.jit
+def _read(logits: tl.tensor, stride: tl.tensor, vocabulary: tl.tensor, token: tl.tensor) -> tl.tensor:
+    return tl.load(logits + token.to(tl.int64) * stride, mask=token < vocabulary, other=-float("inf")).to(tl.float32)
+
+
+@triton.jit
+def _above(
+    logits: tl.tensor,
+    stride: tl.tensor,
+    vocabulary: tl.tensor,
+    pivots: tl.tensor,
+    floor: tl.tensor,
+    top: tl.tensor,
+    t: tl.tensor,
+    COUNT: tl.constexpr,
+    PIVOTS: tl.constexpr,
+) -> tl.tensor:
+    """The mass, or number, of a row's tokens above each pivot, of those with keys of at least `floor`."""
+    total = tl.full((PIVOTS,), 0.0, tl.float64)
+    for first in range(0, vocabulary, CHUNK):
+        x = _read(logits, stride, vocabulary, first + tl.arange(0, CHUNK))
+        key = key_of(x)
+        inside = (x > -float("inf")) & (key >= floor)
+        if COUNT:
+            weight = tl.where(inside, 1.0, 0.0)
+        else:
+            weight = tl.where(inside, mass_of(x, top, t), 0.0)
+        total += tl.sum(tl.where(key[None, :] > pivots[:, None], weight[None, :], 0.0), 1).to(tl.float64)
+    return total
+
+
+@triton.jit
+def _search_row(
+    logits: tl.tensor,
+    stride: tl.tensor,
+    vocabulary: tl.tensor,
+    goal: tl.tensor,
+    floor: tl.tensor,
+    top: tl.tensor,
+    t: tl.tensor,
+    COUNT: tl.constexpr,
+) -> tl.tensor:
+    """`search` over a whole row, with eight pivots a pass."""
+    high = key_of(top)
+    low = key_of(tl.full([], -float("inf"), tl.float32)) - 1
+    while low + 1 < high:
+        span = high.to(tl.int64) - low.to(tl.int64)
+        pivots = (low.to(tl.int64) + span * tl.arange(0, 8) // 8).to(tl.int32)
+        below = _above(logits, stride, vocabulary, pivots, floor, top, t, COUNT, 8) < goal
+        high = tl.minimum(high, tl.min(tl.where(below, pivots, high)))
+        low = tl.max(tl.where(below, low, pivots))
+    return high
+
+
+@triton.jit
+def search_rows(
+    logits: tl.tensor,
+    row_stride: tl.int64,
+    stride: tl.int64,
+    vocabulary: tl.tensor,
+    seeds: tl.tensor,
+    seed: tl.int64,
+    steps: tl.tensor,
+    step: tl.int64,
+    temperatures: tl.tensor,
+    temperature: tl.int64,
+    top_ks: tl.tensor,
+    top_k: tl.int64,
+    top_ps: tl.tensor,
+    top_p: tl.int64,
+    min_ps: tl.tensor,
+    min_p: tl.int64,
+    tops: tl.tensor,
+    masses: tl.tensor,
+    lists: tl.tensor,
+    waits: tl.tensor,
+    integers: tl.tensor,
+    reals: tl.tensor,
+    rows: tl.tensor,
+    blocks: tl.tensor,
+    HASHED: tl.constexpr,
+    BLOCKS: tl.constexpr,
+) -> None:
+    """Draws the rows that wait: finds the threshold in the whole row, then draws in one level or in two."""
+    row = tl.program_id(0).to(tl.int64)
+    if tl.load(waits + row) != 0:
+        logits += row * row_stride
+        lists += row * (LISTED + FLAT)
+        masses += row * blocks
+        block = tl.arange(0, BLOCKS)
+        block_top = tl.load(tops + row * blocks + block, mask=block < blocks, other=-float("inf"))
+        top = tl.max(block_top)
+        t, t32 = temperature_of(temperatures, temperature, row)
+        k, p, m = number(top_ks, top_k, row), number(top_ps, top_p, row), number(min_ps, min_p, row)
+        mass = tl.load(masses + block, mask=block < blocks, other=0.0)
+        total = tl.sum(mass.to(tl.float64) * tl.exp(tempered(block_top, top, t)))
+        tau = key_of(tl.full([], -float("inf"), tl.float32))
+        if k < vocabulary:
+            tau = tl.maximum(tau, _search_row(logits, stride, vocabulary, k, tau, top, t32, True))
+        if p < 1:
+            goal = p * total
+            if k < vocabulary:
+                one = tl.full((1,), 0, tl.int32) + tau - 1
+                goal = p * tl.sum(_above(logits, stride, vocabulary, one, tau, top, t32, False, 1))
+            tau = tl.maximum(tau, _search_row(logits, stride, vocabulary, goal, tau, top, t32, False))
+        start = start_of(seeds, seed, steps, step, row, HASHED)
+        tl.debug_barrier()  # all have read the masses that are written over
+        kept, smallest = _cut_row(logits, stride, vocabulary, tau, tl.log(m), top, t, t32, masses, blocks, lists + LISTED)
+        tl.debug_barrier()
+        if kept > FLAT:
+            left = tl.load(masses + block, mask=block < blocks, other=0.0).to(tl.float64)
+            mass_kept = tl.sum(left)
+            drawn, z = draw_in_levels(logits, stride, vocabulary, left, top, t, value_of(tau), tl.log(m), start, BLOCKS)
+        else:
+            drawn, z, mass_kept = draw_from(logits, stride, lists + LISTED, kept, top, t, start, 128)
+        share = tl.minimum(mass_kept / total, 1.0)
+        store(integers, reals, rows, row, drawn, kept, OK, z - tl.log(mass_kept), share, smallest)
+
+
+@triton.jit
+def _cut_row(
+    logits: tl.tensor,
+    stride: tl.tensor,
+    vocabulary: tl.tensor,
+    tau: tl.tensor,
+    log_min_p: tl.tensor,
+    top: tl.tensor,
+    t: tl.tensor,
+    t32: tl.tensor,
+    masses: tl.tensor,
+    blocks: tl.tensor,
+    room: tl.tensor,
+) -> tl.tensor:
+    """Writes the mass of what survives of each block, and the first tokens that survive; returns how many and the least."""
+    BLOCKS: tl.constexpr = CHUNK // BLOCK
+    kept, smallest = tl.full([], 0, tl.int32), tl.full([], float("inf"), tl.float32)
+    for first in range(0, vocabulary, CHUNK):
+        token = first + tl.arange(0, CHUNK)
+        x = _read(logits, stride, vocabulary, token)
+        keep = (x > -float("inf")) & (key_of(x) >= tau)
+        if log_min_p > -float("inf"):
+            keep = keep & (tempered(x, top, t) >= log_min_p)
+        mass = tl.sum(tl.reshape(tl.where(keep, mass_of(x, top, t32), 0.0), (BLOCKS, BLOCK)), 1)
+        block = first // BLOCK + tl.arange(0, BLOCKS)
+        tl.store(masses + block, mass, mask=block < blocks)
+        place = kept + tl.cumsum(keep.to(tl.int32), 0) - 1
+        tl.store(room + place, token, mask=keep & (place < FLAT))
+        kept += tl.sum(keep.to(tl.int32))
+        smallest = tl.minimum(smallest, tl.min(tl.where(keep, x, float("inf"))))
+    return kept, smallest
