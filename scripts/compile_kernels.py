@@ -27,21 +27,30 @@ COLUMNS = {
     "min_ps": "*fp32",
 }
 TYPES = {
-    **dict.fromkeys(("seed", "step", "temperature", "top_k", "top_p", "min_p", "row_stride", "stride"), "i64"),
+    **dict.fromkeys(("seed", "step", "temperature", "top_k", "top_p", "min_p", "row_stride"), "i64"),
     **dict.fromkeys(("logits", "peaks", "tops", "masses", "reals"), "*fp32"),
     **dict.fromkeys(("counts", "lists", "waits"), "*i32"),
     "integers": "*i64",
 }
-CONSTANTS = {"HASHED": False, "TAU": False, "GROUP": 32, "GROUPS": 4096, "BLOCKS": 512}
+CONSTANTS = {"stride": 1, "HASHED": False, "TAU": False, "GROUP": 32, "GROUPS": 4096, "BLOCKS": 512}
 KERNELS = ((kernels.read_rows, 4), (kernels.draw_rows, 8), (kernels.search_rows, 8))
 
 
 def compiled(kernel: Any, warps: int, columns: bool, capability: int) -> Any:
-    constants: dict[str, Any] = {name: value for name, value in CONSTANTS.items() if name in kernel.arg_names}
-    constants |= {} if columns else {name: None for name in COLUMNS if name in kernel.arg_names}
-    types = {**dict.fromkeys(kernel.arg_names, "i32"), **TYPES, **COLUMNS, **dict.fromkeys(constants, "constexpr")}
-    source = ASTSource(fn=kernel, signature={name: types[name] for name in kernel.arg_names}, constexprs=constants)
-    return triton.compile(source, target=GPUTarget("cuda", capability, 32), options={"num_warps": warps})
+    names = kernel.arg_names
+    constants: dict[str, Any] = {name: value for name, value in CONSTANTS.items() if name in names}
+    constants |= {} if columns else {name: None for name in COLUMNS if name in names}
+    types = {**dict.fromkeys(names, "i32"), **TYPES, **COLUMNS, **dict.fromkeys(constants, "constexpr")}
+    # As the launcher finds them: pointers, and the lengths of this vocabulary, are multiples of 16.
+    even = [i for i, name in enumerate(names) if types[name][0] == "*" or name in ("row_stride", "vocabulary")]
+    source = ASTSource(
+        fn=kernel,
+        signature={name: types[name] for name in names},
+        constexprs=constants,
+        attrs={(i,): [["tt.divisibility", 16]] for i in even},
+    )
+    options = {"num_warps": warps, "enable_fp_fusion": False}
+    return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
 
 
 def usage(cubin: bytes) -> tuple[int, int]:

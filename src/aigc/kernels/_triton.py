@@ -14,6 +14,7 @@ A call may be captured in a CUDA graph: parameters, seeds and steps that are ten
 """
 
 import struct
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -31,6 +32,7 @@ __all__ = ["sample", "threshold"]
 
 _GROUP = 32  # tokens of which the largest is looked at first
 _MOST_GROUPS = 8192  # that a program looks at; groups are larger where the vocabulary is
+_EXACT = {"enable_fp_fusion": False}  # a product and a sum are rounded each, as on the host
 _OFF = Parameters(temperature=1.0, top_k=2**62, top_p=1.0, min_p=0.0)
 
 
@@ -68,25 +70,19 @@ def _launch_all(logits: Tensor, given: Parameters, noise: Noise, integers: Tenso
     parameters = [argument for pair in zip(given, _OFF, strict=True) for argument in _parameter(*pair)]
     row = logits, *logits.stride(), vocabulary
     drawn = *row, *_number(noise.seed, logits), *_number(noise.step, logits), *parameters
-    padded = triton.next_power_of_2(blocks)
-    read_rows[rows, triton.cdiv(vocabulary, CHUNK.value)](
-        *row, *parameters[:2], peaks, tops, masses, counts, groups, blocks, GROUP=group, num_warps=4
-    )
-    draw_rows[(rows,)](
-        *(*drawn, peaks, tops, masses, counts, lists, waits, integers, reals, rows, groups, blocks),
-        HASHED=noise.hashed,
-        TAU=tau,
-        GROUP=group,
-        GROUPS=triton.next_power_of_2(groups),
-        BLOCKS=padded,
-        num_warps=8,
-    )
-    search_rows[(rows,)](
-        *(*drawn, tops, masses, lists, waits, integers, reals, rows, blocks),
-        HASHED=noise.hashed,
-        BLOCKS=padded,
-        num_warps=8,
-    )
+    options = {"HASHED": noise.hashed, "BLOCKS": triton.next_power_of_2(blocks)}
+    with torch.cuda.device(logits.device) if logits.is_cuda else nullcontext():  # the interpreter has tensors on the host
+        read_rows[rows, triton.cdiv(vocabulary, CHUNK.value)](
+            *row, *parameters[:2], peaks, tops, masses, counts, groups, blocks, GROUP=group, num_warps=4, **_EXACT
+        )
+        draw_rows[(rows,)](
+            *(*drawn, peaks, tops, masses, counts, lists, waits, integers, reals, rows, groups, blocks),
+            **(options | {"TAU": tau, "GROUP": group, "GROUPS": triton.next_power_of_2(groups)} | _EXACT),
+            num_warps=8,
+        )
+        search_rows[(rows,)](
+            *(*drawn, tops, masses, lists, waits, integers, reals, rows, blocks), **options, num_warps=8, **_EXACT
+        )
 
 
 def _number(value: int | Tensor, logits: Tensor) -> tuple[Tensor | None, int]:

@@ -120,8 +120,8 @@ def _settle(
 @triton.jit
 def draw_rows(
     logits: tl.tensor,
-    row_stride: tl.int64,
-    stride: tl.int64,
+    row_stride: tl.tensor,
+    stride: tl.tensor,
     vocabulary: tl.tensor,
     seeds: tl.tensor,
     seed: tl.int64,

@@ -105,9 +105,9 @@ def tempered(x: tl.tensor, top: tl.tensor, t: tl.tensor) -> tl.tensor:
 
 
 @triton.jit
-def mass_of(x: tl.tensor, top: tl.tensor, t: tl.tensor) -> tl.tensor:
-    """exp(z) in float32, for what is compared with p; t is float32."""
-    return tl.exp((x - top) / t)
+def mass_of(x: tl.tensor, top: tl.tensor, cold: tl.tensor) -> tl.tensor:
+    """exp(z) in float32, for what is compared with p; `cold` is 1 / t."""
+    return tl.exp((x - top) * cold)
 
 
 @triton.jit
@@ -160,10 +160,10 @@ def draw_from(
 
 @triton.jit
 def temperature_of(column: tl.tensor, bits: tl.tensor, row: tl.tensor) -> tl.tensor:
-    """The temperature in float64, and as a float32 that can be divided by."""
+    """The temperature, float64, and what to multiply by instead, float32 and finite."""
     t = number(column, bits, row)
     t = tl.where(t > 0, t, 1.0)
-    return t, tl.minimum(tl.maximum(t, 1.1754943508222875e-38), 3.4028234663852886e38).to(tl.float32)
+    return t, 1.0 / tl.minimum(tl.maximum(t, 1.1754943508222875e-38), 3.4028234663852886e38).to(tl.float32)
 
 
 @triton.jit

@@ -20,8 +20,8 @@ __all__ = ["read_rows"]
 @triton.jit
 def read_rows(
     logits: tl.tensor,
-    row_stride: tl.int64,
-    stride: tl.int64,
+    row_stride: tl.tensor,
+    stride: tl.tensor,
     vocabulary: tl.tensor,
     temperatures: tl.tensor,
     temperature: tl.int64,
@@ -34,26 +34,25 @@ def read_rows(
     GROUP: tl.constexpr,
 ) -> None:
     """Reads a slice of a row, once."""
-    GROUPS: tl.constexpr = CHUNK // GROUP
     BLOCKS: tl.constexpr = CHUNK // BLOCK
+    PER: tl.constexpr = BLOCK // GROUP
     row, slice = tl.program_id(0).to(tl.int64), tl.program_id(1)
-    _, t = temperature_of(temperatures, temperature, row)
-    group = slice * GROUPS + tl.arange(0, GROUPS)
+    _, cold = temperature_of(temperatures, temperature, row)
     block = slice * BLOCKS + tl.arange(0, BLOCKS)
-    token = group[:, None] * GROUP + tl.arange(0, GROUP)[None, :]
+    group = block[:, None] * PER + tl.arange(0, PER)[None, :]
+    token = group[:, :, None] * GROUP + tl.arange(0, GROUP)[None, None, :]
     place = logits + row * row_stride + token.to(tl.int64) * stride
     x = tl.load(place, mask=token < vocabulary, other=-float("inf")).to(tl.float32)
-    nan = tl.max(tl.reshape(tl.max((x != x).to(tl.int32), 1), (BLOCKS, BLOCK // GROUP)), 1)
-    count = tl.sum(tl.reshape(tl.sum((x > -float("inf")).to(tl.int32), 1), (BLOCKS, BLOCK // GROUP)), 1)
+    # One sum counts both: tokens that are not -inf, and from 2^16 on those that are NaN.
+    count = tl.sum(tl.sum((x > -float("inf")).to(tl.int32) + (x != x).to(tl.int32) * 65536, 2), 1)
     x = tl.where(x == x, x, -float("inf"))
-    peak = tl.max(x, 1)
-    top = tl.max(tl.reshape(peak, (BLOCKS, BLOCK // GROUP)), 1)
+    peak = tl.max(x, 2)
+    top = tl.max(peak, 1)
     # -inf - -inf is NaN. The row's mass means nothing where the largest is infinite.
-    mass = tl.sum(tl.where(x > -float("inf"), mass_of(x, peak[:, None], t), 0.0), 1)
-    above = tl.reshape(tl.broadcast_to(top[:, None], (BLOCKS, BLOCK // GROUP)), (GROUPS,))
-    mass = tl.where(peak > -float("inf"), mass * mass_of(peak, above, t), 0.0)
+    mass = tl.sum(tl.where(x > -float("inf"), mass_of(x, peak[:, :, None], cold), 0.0), 2)
+    mass = tl.sum(tl.where(peak > -float("inf"), mass * mass_of(peak, top[:, None], cold), 0.0), 1)
     tl.store(peaks + row * groups + group, peak, mask=group < groups)
-    tl.store(tops + row * blocks + block, top, mask=block < blocks)
-    mass = tl.sum(tl.reshape(mass, (BLOCKS, BLOCK // GROUP)), 1)
-    tl.store(masses + row * blocks + block, mass, mask=block < blocks)
-    tl.store(counts + row * blocks + block, tl.where(nan > 0, -1, count), mask=block < blocks)
+    inside = block < blocks
+    tl.store(tops + row * blocks + block, top, mask=inside)
+    tl.store(masses + row * blocks + block, mass, mask=inside)
+    tl.store(counts + row * blocks + block, tl.where(count < 65536, count, -1), mask=inside)
