@@ -5,7 +5,10 @@
 Two threads. Rows are Zipf-like, as a language model's are (a nucleus of a few tokens), or standard normal, or normal of
 variance 16. The peer does what `generate` does: logits to float32, the processors in their order, softmax, multinomial;
 for greedy a copy and argmax. All of a cell's runs take turns in one process; the figure is the ratio of medians. A third
-column has the time as a multiple of one `torch.softmax` over the same logits.
+column has the time as a multiple of one `torch.softmax` over the same logits, a fourth the most memory that numpy held for
+aigc at a time, as a share of the logits' own; half precision is copied to float32 in addition, half of the rows at a time.
+
+A turn is three calls in a row, so that the median call finds its code in the processor's cache, as in a loop of its own.
 """
 
 import argparse
@@ -13,6 +16,7 @@ import json
 import platform
 import statistics
 import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -87,6 +91,14 @@ def medians(runs: list[Callable[[], Any]], seconds: float) -> list[float]:
     return [statistics.median(taken) for taken in times]
 
 
+def memory(run: Callable[[], Any]) -> int:
+    tracemalloc.start()
+    run()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
+
+
 def cell(rows: int, vocab: int, shape: str, dtype: torch.dtype, name: str, x: Tensor, seconds: float) -> dict[str, Any]:
     seeds, setting = torch.arange(rows), SETTINGS[name]
     theirs, ours, softmax = medians(
@@ -98,6 +110,9 @@ def cell(rows: int, vocab: int, shape: str, dtype: torch.dtype, name: str, x: Te
         seconds,
     )
     return {
+        "memory": round(
+            memory(lambda: kernels.sample(x, seed=seeds, step=0, **setting)) / (x.numel() * x.element_size()), 2
+        ),
         "dtype": str(dtype).removeprefix("torch."),
         "vocab": vocab,
         "rows": rows,
@@ -113,7 +128,9 @@ def cell(rows: int, vocab: int, shape: str, dtype: torch.dtype, name: str, x: Te
 
 def summary(table: list[dict[str, Any]]) -> None:
     """Prints the ratios of each setting and kind of row: least, median, most, over vocabularies."""
-    print(f"\n{'dtype':9} {'rows':>4} {'shape':9} {'setting':12} {'least':>7} {'median':>7} {'most':>7}   median softmaxes")
+    print(
+        f"\n{'dtype':9} {'rows':>4} {'shape':9} {'setting':12} {'least':>7} {'median':>7} {'most':>7}   median softmaxes   most memory"
+    )
     keys = sorted({(c["dtype"], c["rows"], c["shape"], c["setting"]) for c in table}, key=str)
     for dtype, rows, shape, setting in keys:
         cells = [c for c in table if (c["dtype"], c["rows"], c["shape"], c["setting"]) == (dtype, rows, shape, setting)]
@@ -121,7 +138,7 @@ def summary(table: list[dict[str, Any]]) -> None:
         multiple = statistics.median(c["softmaxes"] for c in cells)
         print(
             f"{dtype:9} {rows:4} {shape:9} {setting:12} {ratios[0]:7.1f} {statistics.median(ratios):7.1f} {ratios[-1]:7.1f}"
-            f"{multiple:10.1f}"
+            f"{multiple:10.1f}{max(c['memory'] for c in cells):16.2f}"
         )
 
 
@@ -135,6 +152,7 @@ def main() -> None:
     vocabularies = (32_000, 128_256, 151_936) if given.quick else VOCABULARIES
     dtypes = (torch.float32,) if given.quick else (torch.float32, torch.bfloat16)
     table: list[dict[str, Any]] = []
+    torch.zeros(2**23)  # a process that has had a model's memory need not ask for each array's anew
     with threads(2):
         for dtype in dtypes:
             for vocab in vocabularies:
