@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-slow check docs bench clean
+.PHONY: help quickstart test test-slow check docs bench bench-cuda clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -46,6 +46,10 @@ docs: $(VENV)/.dev  ## Serve the documentation on this machine
 bench: $(VENV)/.dev  ## Run the benchmarks; results go to benchmarks/results
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/sampling.py
+	$(BIN)/python benchmarks/equality.py
+
+bench-cuda: $(VENV)/.dev  ## Run the benchmarks that need a GPU
+	$(BIN)/python benchmarks/sampling_cuda.py
 
 clean:  ## Remove what the other targets made
 	rm -rf $(VENV) site dist build

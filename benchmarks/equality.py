@@ -35,7 +35,9 @@ def near_edge(x: Tensor, given_row: Parameters) -> bool:
     if given_row.top_p is None or not x.amax().isfinite():
         return False
     z = reference.tempered(x[None], torch.tensor(given_row.temperature or 1.0, dtype=torch.float64))
-    kept = x[None] >= reference.threshold(x[None], z, given_row._replace(top_p=None, min_p=None))
+    _, k, _, _ = given_row.columns(x[None])
+    off = torch.ones(1, 1, dtype=torch.float64)
+    kept = x[None] >= reference.threshold(x[None], z, k, off, 0 * off)
     mass = (z.exp() * kept)[0].sort(descending=True).values
     exclusive = (mass.cumsum(0) - mass) / mass.sum()
     return bool(((exclusive - given_row.top_p).abs() <= EDGE).any())

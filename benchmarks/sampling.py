@@ -152,7 +152,7 @@ def main() -> None:
     vocabularies = (32_000, 128_256, 151_936) if given.quick else VOCABULARIES
     dtypes = (torch.float32,) if given.quick else (torch.float32, torch.bfloat16)
     table: list[dict[str, Any]] = []
-    torch.zeros(2**23)  # a process that has had a model's memory need not ask for each array's anew
+    torch.zeros(2**22)  # a process that has had a model's memory need not ask for each array's anew
     with threads(2):
         for dtype in dtypes:
             for vocab in vocabularies:

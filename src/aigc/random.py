@@ -49,6 +49,7 @@ _ADD, _TIMES, _TIMES_AGAIN = _constant(_WEYL), _constant(_FIRST), _constant(_SEC
 _SHIFTS = {bits: (_constant(bits), _constant(2 ** (64 - bits) - 1)) for bits in (12, 27, 30, 31)}
 _U_ADD, _U_TIMES, _U_TIMES_AGAIN = (np.uint64(value & _MASK) for value in (_WEYL, _FIRST, _SECOND))
 _U12, _U27, _U30, _U31 = (np.uint64(bits) for bits in (12, 27, 30, 31))
+_U_ONE = np.float64(1).view(np.uint64)
 _HALF, _CELL = _constant(0.5, torch.float64), _constant(2.0**-52, torch.float64)
 
 
@@ -161,9 +162,9 @@ def uniform_array(start: npt.NDArray[np.int64], index: npt.NDArray[np.int64]) ->
     """
     x = _mix_array(start.view(np.uint64) + index.view(np.uint64))
     x >>= _U12
-    y: npt.NDArray[np.float64] = x.astype(np.float64)
-    y += 0.5
-    y *= 2.0**-52
+    x |= _U_ONE  # the bits of 1 + cell / 2^52
+    y: npt.NDArray[np.float64] = x.view(np.float64)
+    y -= 1 - 2.0**-53
     return y
 
 

@@ -103,7 +103,9 @@ def test_blocks_that_score_almost_alike_are_told_apart(apart: float, some: dict[
 
 def no_renormalising(x: Tensor, given: Parameters, start: Tensor) -> Draw:
     """A mutant that compares with p what top-k has not left."""
-    taus = [reference.threshold(x, x.double(), part) for part in (given._replace(top_p=None), given._replace(top_k=None))]
+    _, k, p, m = given.columns(x)
+    z = reference.tempered(x, torch.ones(()))
+    taus = [reference.threshold(x, z, k, p * 0 + 1, m), reference.threshold(x, z, k * 0 + x.shape[-1], p, m)]
     return kernels.run(x.masked_fill(x < torch.maximum(*taus), -math.inf), given._replace(top_k=None, top_p=None), start)
 
 

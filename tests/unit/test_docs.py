@@ -43,3 +43,13 @@ def test_the_sampler_of_the_guide_runs() -> None:
     assert draw.token[0] != 2
     assert draw.token[1] != 3
     assert torch.equal(state[0], draw.token)
+
+
+@pytest.mark.parametrize("page", ["kernels.md", "testing.md"])
+def test_the_examples_of_the_sampling_pages_run(page: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for block in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(), flags=re.DOTALL):
+        exec(compile(block, page, "exec"), {})
+    printed = capsys.readouterr().out
+    assert (
+        "tensor(" in printed if page == "kernels.md" else "breaks the law that a filter leaves every row a token" in printed
+    )

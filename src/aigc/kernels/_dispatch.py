@@ -16,7 +16,7 @@ from aigc.kernels import _torch
 from aigc.kernels._parameters import Number, Parameters, checked
 from aigc.kernels._types import Noise, Status
 
-__all__ = ["Arguments", "draw", "flat", "sample", "threshold", "unavailable"]
+__all__ = ["Arguments", "draw", "sample", "threshold", "unavailable"]
 
 _LONGEST = 2**21  # tokens of a row, for Triton
 
@@ -34,7 +34,7 @@ def sample(
     logits: Tensor, seed: int | Tensor, step: int | Tensor, filters: Arguments, check: bool
 ) -> tuple[Tensor, Tensor]:
     """Checks the arguments of `aigc.kernels.sample`, and draws."""
-    rows, x = flat(logits)
+    rows, x = _flat(logits)
     device = logits.device
     given = checked(rows, device, *filters, read=not _on_triton(x))
     for name, value in (("seed", seed), ("step", step)):
@@ -47,7 +47,7 @@ def sample(
 
 def threshold(logits: Tensor, filters: Arguments) -> Tensor:
     """Checks the arguments of `aigc.kernels.threshold`, and finds it."""
-    rows, x = flat(logits)
+    rows, x = _flat(logits)
     on_triton = _on_triton(x)
     given = checked(rows, logits.device, *filters, read=not on_triton)
     if on_triton:
@@ -66,7 +66,7 @@ def draw(x: Tensor, given: Parameters, noise: Noise) -> tuple[Tensor, Tensor]:
     return _torch.sample(x, given, noise)
 
 
-def flat(logits: Tensor) -> tuple[torch.Size, Tensor]:
+def _flat(logits: Tensor) -> tuple[torch.Size, Tensor]:
     """Checks logits; returns the shape of the batch, and the logits as `(rows, vocab)`."""
     if not isinstance(logits, Tensor) or not logits.is_floating_point():
         raise fail_type("logits", "a floating tensor", getattr(logits, "dtype", logits))

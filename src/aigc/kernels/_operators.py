@@ -20,13 +20,13 @@ def sample(
 ) -> tuple[Tensor, Tensor]:
     """`_dispatch.sample`, to be traced."""
     noise = *_either(seed), *_either(step)
-    packed: tuple[Tensor, Tensor] = _sample(logits, *noise, *_split(filters), check)
+    packed: tuple[Tensor, Tensor] = _sample(logits.detach(), *noise, *_split(filters), check)
     return packed
 
 
 def threshold(logits: Tensor, filters: Arguments) -> Tensor:
     """`_dispatch.threshold`, to be traced."""
-    tau: Tensor = _threshold(logits, *_split(filters))
+    tau: Tensor = _threshold(logits.detach(), *_split(filters))
     return tau
 
 

@@ -37,6 +37,16 @@ class Parameters(NamedTuple):
         """The parameters of some rows."""
         return self._changed(lambda column: column[rows.to(column.device) if isinstance(rows, Tensor) else rows])
 
+    def columns(self, logits: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The four for `logits` `(rows, vocab)`, `(rows, 1)`, float64 but for top-k; what is off is 1, vocab, 1 and 0."""
+        off = (1.0, logits.shape[-1], 1.0, 0.0)
+        types = (torch.float64, torch.int64, torch.float64, torch.float64)
+        t, k, p, m = (
+            torch.as_tensor(other if value is None else value, dtype=dtype, device=logits.device).expand(len(logits), 1)
+            for value, other, dtype in zip(self, off, types, strict=True)
+        )
+        return t, k, p, m
+
     def to(self, device: torch.device) -> "Parameters":
         """The same on another device."""
         return self._changed(lambda column: column.to(device))

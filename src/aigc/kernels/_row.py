@@ -42,8 +42,8 @@ class Drawn(NamedTuple):
     """A draw from one row, as in `Draw`."""
 
     token: int
-    logprob: float
     kept: int
+    logprob: float
     mass: float
 
 
@@ -69,16 +69,17 @@ def draw(x: Array, top: float, filters: Filters, start: Array) -> Drawn:
     mass = masses(x, top, filters.divisor)
     total = float(np.add.reduce(mass))
     listed, tau = _settle(x, top, filters, mass, total)
-    inside = (x if listed is None else listed.values) >= tau
-    kept = int(np.count_nonzero(inside))
+    values = x if listed is None else listed.values
+    inside = (values >= tau).nonzero()[0]
+    kept = len(inside)
     if kept > FLAT:
         mass *= x >= tau
         token, z, kept_mass = _blocks.draw(x, top, filters.divisor, mass, tau, start)
     else:
-        ids = inside.nonzero()[0] if listed is None else listed.ids[inside]
-        token, z, kept_mass = _race(ids, tempered(x[ids], top, filters.divisor), start)
+        ids = inside if listed is None else listed.ids[inside]
+        token, z, kept_mass = _race(ids, tempered(values[inside], top, filters.divisor), start)
     # The two sums are rounded differently; a share is at most the whole.
-    return Drawn(token, z - math.log(kept_mass), kept, min(kept_mass / total, 1.0))
+    return Drawn(token, kept, z - math.log(kept_mass), min(kept_mass / total, 1.0))
 
 
 def threshold(x: Array, top: float, filters: Filters) -> float:
@@ -99,7 +100,7 @@ def _draw_from_all(x: Array, top: float, divisor: float | None, start: Array) ->
     else:
         ids = (x > -math.inf).nonzero()[0]
         token, z, mass = _race(ids, tempered(x[ids], top, divisor), start)
-    return Drawn(token, z - math.log(mass), kept, 1.0)
+    return Drawn(token, kept, z - math.log(mass), 1.0)
 
 
 def _race(ids: Array, z: Array, start: Array) -> tuple[int, float, float]:
@@ -136,7 +137,7 @@ def _list(x: Array, length: int) -> _List | None:
     if np.count_nonzero(inside) > max(FLAT, len(x) // 4):  # bins are better then, and take less memory
         return None
     ids = inside.nonzero()[0]
-    return _List(ids, x[ids].astype(np.float64), low)
+    return _List(ids, x[ids], low)
 
 
 def _threshold_of(listed: _List, top: float, filters: Filters, total: float) -> float:

@@ -24,32 +24,36 @@ __all__ = ["sample", "threshold"]
 
 def sample(logits: Tensor, given: Parameters, noise: Noise) -> tuple[Tensor, Tensor]:
     """Draws one token per row of `logits` `(rows, vocab)`: int64 token, kept and status, float32 logprob and mass."""
-    count, vocabulary = logits.shape
-    integers, reals = np.zeros((3, count), dtype=np.int64), np.zeros((2, count), dtype=np.float32)
     if isinstance(given.temperature, float) and given.temperature == 0:
-        _greedy(logits, integers, reals)
+        drawn = [_first(x) for x in _rows(logits)]
     else:
+        starts = noise.start(len(logits)).numpy()[:, None]
         with np.errstate(all="ignore"):
-            starts = noise.start(count).numpy()
-            for i, (x, filters) in enumerate(zip(_rows(logits), _filters(given, count, vocabulary), strict=True)):
-                top = float(np.maximum.reduce(x))
-                if not math.isfinite(top):
-                    integers[:, i], reals[:, i] = (-1, 0, _status(top)), math.nan
-                elif filters.divisor == 0:
-                    integers[:2, i], reals[1, i] = (x.argmax(), 1), 1.0
-                else:
-                    token, logprob, kept, mass = draw(x, top, filters, starts[i : i + 1])
-                    integers[:2, i], reals[:, i] = (token, kept), (logprob, mass)
-    packed = torch.from_numpy(integers), torch.from_numpy(reals)
-    return packed if logits.device.type == "cpu" else (packed[0].to(logits.device), packed[1].to(logits.device))
+            drawn = list(map(_drawn, _rows(logits), _filters(given, *logits.shape), starts))
+    token, kept, status, logprob, mass = zip(*drawn, strict=True) if drawn else [()] * 5
+    integers = torch.from_numpy(np.array((token, kept, status), dtype=np.int64))
+    reals = torch.from_numpy(np.array((logprob, mass), dtype=np.float32))
+    on_host = logits.device.type == "cpu"
+    return (integers, reals) if on_host else (integers.to(logits.device), reals.to(logits.device))
 
 
-def _greedy(logits: Tensor, integers: Array, reals: Array) -> None:
-    integers[1], reals[1] = 1, 1.0
-    for i, x in enumerate(_rows(logits)):
-        integers[0, i] = place = x.argmax()  # of a NaN, if there is one
-        if not math.isfinite(x[place]):
-            integers[:, i], reals[:, i] = (-1, 0, _status(x[place])), math.nan
+def _drawn(x: Array, filters: Filters, start: Array) -> tuple[int, int, int, float, float]:
+    """Token, kept, status, logprob and mass of a row."""
+    top = float(np.maximum.reduce(x))
+    if filters.divisor == 0 or not math.isfinite(top):
+        return _first(x)
+    token, kept, logprob, mass = draw(x, top, filters, start)
+    return token, kept, Status.OK, logprob, mass
+
+
+def _first(x: Array) -> tuple[int, int, int, float, float]:
+    """The same of a row of which the first of the largest is taken, or that is bad."""
+    place = int(x.argmax())  # of a NaN, if there is one
+    top = float(x[place])
+    if math.isfinite(top):
+        return place, 1, Status.OK, 0.0, 1.0
+    status = Status.NAN if math.isnan(top) else Status.INF if top > 0 else Status.EMPTY
+    return -1, 0, status, math.nan, math.nan
 
 
 def threshold(logits: Tensor, given: Parameters) -> Tensor:
@@ -65,14 +69,17 @@ def threshold(logits: Tensor, given: Parameters) -> Tensor:
 def _rows(logits: Tensor) -> Iterator[Array]:
     """Rows on the host, contiguous, float32 or float64."""
     if logits.device.type == "cpu" and logits.dtype in (torch.float32, torch.float64):
-        array = logits.detach().numpy()
-        yield from array if array.flags.c_contiguous else map(np.ascontiguousarray, array)
+        yield from _contiguous(logits)
         return
-    # What is copied at a time is no larger than the logits.
-    portion = max(1, len(logits) // 2)
-    for first in range(0, len(logits), portion):
-        part = logits[first : first + portion].detach()
-        yield from part.cpu().to(torch.float64 if logits.dtype == torch.float64 else torch.float32).contiguous().numpy()
+    dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
+    portion = len(logits) // 2  # what is copied at a time is no larger than the logits, even of half precision
+    for part in (logits[:portion], logits[portion:]) if portion else (logits,):
+        yield from _contiguous(part.to("cpu", dtype))
+
+
+def _contiguous(logits: Tensor) -> Iterator[Array]:
+    array = logits.numpy()
+    return iter(array if array.flags.c_contiguous else map(np.ascontiguousarray, array))
 
 
 def _filters(given: Parameters, rows: int, vocabulary: int) -> Iterator[Filters]:
@@ -90,7 +97,3 @@ def _one(vocabulary: int, t: Any, k: Any, p: Any, m: Any) -> Filters:
         None if p == 1 else p,
         None if not m else math.log(m),
     )
-
-
-def _status(top: float) -> Status:
-    return Status.NAN if math.isnan(top) else Status.INF if top > 0 else Status.EMPTY

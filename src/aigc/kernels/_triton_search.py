@@ -66,7 +66,7 @@ def _search_row(
     cold: tl.tensor,
     COUNT: tl.constexpr,
 ) -> tl.tensor:
-    """`search` over a whole row, with eight pivots a pass."""
+    """The smallest key with less than a goal above it, in a whole row; eight pivots a pass."""
     high = key_of(top)
     low = key_of(tl.full([], -float("inf"), tl.float32)) - 1
     while low + 1 < high:

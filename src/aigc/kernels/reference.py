@@ -31,22 +31,16 @@ FLAT = 1024  # survivors that draw in one level
 BLOCK = 256  # tokens in a block of the two-level draw
 
 
-def threshold(x: Tensor, z: Tensor, given: Parameters) -> Tensor:
-    """Returns the smallest logit of `x` that the filters keep, `(rows, 1)`; `z` is `x` after temperature."""
+def threshold(x: Tensor, z: Tensor, k: Tensor, p: Tensor, m: Tensor) -> Tensor:
+    """Returns the smallest of the logits `x` that the filters keep, `(rows, 1)`; `z` is `x` after temperature."""
     x, order = x.sort(-1, descending=True)
     z = z.gather(-1, order)
-    keep = x > -math.inf
-    if given.top_k is not None:
-        k = torch.as_tensor(given.top_k, device=x.device).clamp(max=x.shape[-1])
-        keep &= x >= x.gather(-1, k.expand(len(x), 1) - 1)
-    if given.top_p is not None:
-        p = torch.as_tensor(given.top_p, dtype=torch.float64, device=x.device)
-        mass = z.exp() * keep
-        larger = mass.cumsum(-1) - mass
-        keep &= (larger < p * mass.sum(-1, keepdim=True)) | (p >= 1)
-    if given.min_p is not None:
-        keep &= z >= torch.as_tensor(given.min_p, dtype=torch.float64, device=x.device).log()
-    # Each of the sets is a beginning of the same order, so the smallest logit in all of them is the threshold.
+    keep = (x > -math.inf) & (x >= x.gather(-1, k.clamp(max=x.shape[-1]) - 1))
+    mass = z.exp() * keep
+    larger = mass.cumsum(-1) - mass
+    keep &= (larger < p * mass.sum(-1, keepdim=True)) | (p == 1)
+    keep &= z >= m.log()
+    # Each of these sets is a beginning of the same order, so the smallest logit in all of them is the threshold.
     return x.where(keep, math.inf).amin(-1, keepdim=True)
 
 
@@ -73,21 +67,17 @@ def sample(logits: Tensor, given: Parameters, start: Tensor) -> Draw:
     state = status(logits)
     bad = state != Status.OK
     x = logits.masked_fill(bad[:, None], 0)
-    temperature = torch.as_tensor(
-        1.0 if given.temperature is None else given.temperature, dtype=torch.float64, device=x.device
-    )
-    greedy = temperature == 0
-    z = tempered(x, temperature.where(~greedy, 1))
+    t, k, p, m = given.columns(x)
     first = torch.zeros_like(x, dtype=torch.bool).scatter_(-1, x.argmax(-1, keepdim=True), True)
-    keep = (x >= threshold(x, z, given)) & (x > -math.inf) & (first | ~greedy)
+    drawable = (x > -math.inf) & (first | (t > 0))
+    z = tempered(x, t.where(t > 0, 1)).where(drawable, -math.inf)
+    keep = (x >= threshold(x, z, k, p, m)) & drawable
     token = draw(z, keep, start)
-    kept = z.where(keep, -math.inf).logsumexp(-1)
-    whole = z.where(first | ~greedy, -math.inf).logsumexp(-1)
     return Draw(
         token=token[:, 0].masked_fill(bad, -1),
-        logprob=(z.gather(-1, token)[:, 0] - kept).float().masked_fill(bad, math.nan),
+        logprob=z.where(keep, -math.inf).log_softmax(-1).gather(-1, token)[:, 0].float().masked_fill(bad, math.nan),
         kept=keep.sum(-1).masked_fill(bad, 0),
-        mass=(kept - whole).exp().float().masked_fill(bad, math.nan),
+        mass=(z.softmax(-1) * keep).sum(-1).float().masked_fill(bad, math.nan),
         status=state,
     )
 
