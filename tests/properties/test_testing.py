@@ -183,6 +183,8 @@ def test_chi_square_knows_impossible_and_rare_bins() -> None:
     rare = torch.full((1000,), 1e-6)
     law = torch.cat([torch.tensor([1 - float(rare.sum())]), rare])
     assert chi_square(torch.cat([torch.tensor([99_900.0]), torch.ones(100), torch.zeros(900)]), law) > 0.1
+    assert chi_square(torch.tensor([100_000.0, 1.0]), torch.tensor([1 - 1e-8, 1e-8], dtype=torch.float64)) > 0.1
+    assert chi_square(torch.zeros(2), torch.tensor([0.5, 0.5])) == 1.0
     for bad in (torch.tensor([0.5, 0.6]), torch.tensor([1.0])):
         with pytest.raises(ValueError, match="probabilities must be"):
             chi_square(torch.tensor([1.0, 1.0]), bad)

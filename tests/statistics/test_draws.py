@@ -75,7 +75,9 @@ def test_the_far_tail_is_drawn_as_often_as_it_should() -> None:
     probability = float(logits.double().softmax(-1)[1:].sum())
     parts = torch.arange(DRAWS // 8).split(50)
     drawn = [kernels.sample(logits.expand(len(part), -1), seed=part, step=0).token for part in parts]
-    assert abs(z_score(float((torch.cat(drawn) > 0).sum()), DRAWS // 8, probability)) < 4.89  # two-sided, alpha 10^-6
+    assert (
+        abs(z_score(float((torch.cat(drawn) > 0).sum()), DRAWS // 8, probability)) < 4.89
+    )  # about 37 are expected: alpha 10^-5
 
 
 def test_twin_uniforms_of_16_bits_miss_the_tail() -> None:
@@ -96,8 +98,8 @@ def test_steps_and_seeds_are_independent() -> None:
     seeds = torch.arange(count)
     x = LOGITS[:5].expand(count, -1)
     first = kernels.sample(x, seed=seeds, step=0).token
-    for second in (kernels.sample(x, seed=seeds, step=1).token, first.roll(1)):
-        pairs = torch.bincount(first * 5 + second, minlength=25).double()
+    for one, other in ((first, kernels.sample(x, seed=seeds, step=1).token), (first[::2], first[1::2])):
+        pairs = torch.bincount(one * 5 + other, minlength=25).double()
         assert chi_square(pairs, (law[:, None] * law).flatten()) > ALPHA
 
 

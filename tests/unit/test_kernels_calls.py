@@ -7,11 +7,12 @@ import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from aigc import kernels
+from aigc import kernels, random
 from aigc.errors import ParameterError
 from aigc.kernels import Status, _dispatch
 
@@ -75,6 +76,12 @@ def test_one_number_may_be_a_tensor() -> None:
     assert all(map(torch.equal, plain, tensors))
 
 
+def test_whole_numbers_of_numpy_are_numbers() -> None:
+    x = torch.randn(3, 50, generator=torch.Generator().manual_seed(0))
+    plain = kernels.sample(x, seed=7, step=2, top_k=9)
+    assert all(map(torch.equal, plain, kernels.sample(x, seed=np.int64(7), step=np.int32(2), top_k=np.int64(9))))
+
+
 def test_logits_that_want_a_gradient() -> None:
     x = torch.randn(2, 9, generator=torch.Generator().manual_seed(0))
     wanting = x.clone().requires_grad_()
@@ -125,6 +132,19 @@ def test_a_compiled_graph_takes_them_whole_and_changes_nothing() -> None:
 
 
 @pytest.mark.usefixtures("compiling")
+def test_a_compiled_graph_takes_batches_of_any_size() -> None:
+    def drawn(x: Tensor) -> Tensor:
+        given, start = kernels.Parameters(top_k=3), random.counter(torch.arange(len(x)), 0)
+        return kernels.run(x, given, start).token + kernels.sample(x, seed=1, top_k=3).token
+
+    compiled = torch.compile(drawn, fullgraph=True, backend="aot_eager", dynamic=True)
+    for rows in (3, 4, 9, 27):
+        x = torch.randn(rows, 50, generator=torch.Generator().manual_seed(rows))
+        torch._dynamo.mark_dynamic(x, 0)
+        assert torch.equal(compiled(x), drawn(x))
+
+
+@pytest.mark.usefixtures("compiling")
 def test_a_compiled_graph_checks_what_it_is_given_when_it_runs() -> None:
     x = torch.zeros(2, 5)
     compiled = torch.compile(lambda p: kernels.sample(x, seed=0, top_p=p).token, fullgraph=True, backend="aot_eager")
@@ -137,7 +157,7 @@ def test_a_compiled_graph_checks_what_it_is_given_when_it_runs() -> None:
 def test_operators_are_registered_as_torch_wants_them() -> None:
     x, seeds = torch.randn(3, 40, generator=torch.Generator().manual_seed(0)), torch.arange(3)
     off = [None] * 8
-    torch.library.opcheck(torch.ops.aigc.sample.default, (x, None, seeds, 1, None, *off, False))
+    torch.library.opcheck(torch.ops.aigc.sample.default, (x, None, seeds, 1, None, *off, False, False))
     torch.library.opcheck(torch.ops.aigc.threshold.default, (x, None, None, 5, None, *off[:4]))
 
 

@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 
 from aigc.kernels import _dispatch, _operators, reference
-from aigc.kernels._dispatch import Arguments
 from aigc.kernels._parameters import Number, Parameters, parameters
 from aigc.kernels._types import Draw, Noise, Status
 
@@ -77,9 +76,8 @@ def sample(
         >>> kernels.sample(torch.tensor([1.0, 3.0, 2.0]), seed=0, temperature=0).token
         tensor(1)
     """
-    filters = Arguments(temperature, top_k, top_p, min_p)
     way = _operators.sample if torch.compiler.is_compiling() else _dispatch.sample
-    integers, reals = way(logits, seed, step, filters, check)
+    integers, reals = way(logits, Noise(seed, step), Parameters(temperature, top_k, top_p, min_p), check)
     return _unpacked(integers, reals, logits.shape[:-1])
 
 
@@ -93,7 +91,7 @@ def threshold(
     """Returns the smallest logit that top-k, then top-p over the survivors, then min-p keep.
 
     A token survives if its logit is at least this. Where nothing is cut it is the smallest logit that is not -inf. For a
-    row that holds NaN or +inf, or nothing but -inf, it is that value.
+    row that holds NaN or +inf, or nothing but -inf, it is that value; with Triton, NaN for a parameter that is out of range.
 
     Args:
         logits: `(*rows, vocab)`, floating.
@@ -104,13 +102,16 @@ def threshold(
     Returns:
         `(*rows,)`, in the dtype of the logits.
 
+    Raises:
+        ParameterError: As for `sample`.
+
     Example:
         >>> import torch
         >>> from aigc import kernels
         >>> kernels.threshold(torch.tensor([0.5, 0.3, 0.2]).log(), top_p=0.7).exp()
         tensor(0.3000)
     """
-    filters = Arguments(None, top_k, top_p, min_p)
+    filters = Parameters(None, top_k, top_p, min_p)
     return _operators.threshold(logits, filters) if torch.compiler.is_compiling() else _dispatch.threshold(logits, filters)
 
 
@@ -128,7 +129,10 @@ def run(logits: Tensor, given: Parameters, start: Tensor) -> Draw:
         >>> kernels.run(torch.zeros(1, 4), kernels.Parameters(), random.counter(torch.tensor([7]), 0)).kept
         tensor([4])
     """
-    return _unpacked(*_dispatch.draw(logits.detach(), given, Noise(start, 0, hashed=True)), logits.shape[:-1])
+    noise = Noise(start, 0, hashed=True)
+    if torch.compiler.is_compiling():
+        return _unpacked(*_operators.sample(logits, noise, given.flat(), False), logits.shape[:-1])
+    return _unpacked(*_dispatch.draw(logits, given, noise), logits.shape[:-1])
 
 
 def backend(device: str | torch.device) -> str:

@@ -41,7 +41,8 @@ def nucleus(x: Array, top: float, divisor: float | None, mass: Array, goal: floa
     """
     bins = _bins(x, top)
     running = _histogram(bins, mass).cumsum()
-    bin_ = min(int(running.searchsorted(goal)), len(running) - 1)
+    goal = min(goal, float(running[-1]))  # p may be so near 1 that a sum in float32 passes the sum of all
+    bin_ = int(running.searchsorted(goal))
     inside = np.sort(x[(bins == bin_) & (x >= floor)])[::-1]
     if inside[0] == inside[-1]:  # a plateau
         return float(inside[0])

@@ -16,7 +16,7 @@ from aigc.kernels.reference import BLOCK
 
 __all__ = ["draw"]
 
-_CLEAR = 1e-4  # nats; no float32 mass of a block is this wrong
+_CLEAR = 1e-4  # nats; no two float32 masses of blocks are together this wrong
 
 
 def draw(x: Array, top: float, divisor: float | None, mass: Array, tau: float, start: Array) -> tuple[int, float, float]:

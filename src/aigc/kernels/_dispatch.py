@@ -5,7 +5,7 @@ What comes back is packed: token, kept and status, int64 `(3, rows)`, and logpro
 
 from functools import lru_cache
 from importlib.util import find_spec
-from typing import NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,39 +13,27 @@ from torch import Tensor
 from aigc import random
 from aigc._checks import fail, fail_type
 from aigc.kernels import _torch
-from aigc.kernels._parameters import Number, Parameters, checked
+from aigc.kernels._parameters import Parameters, checked, same_device
 from aigc.kernels._types import Noise, Status
 
-__all__ = ["Arguments", "draw", "sample", "threshold", "unavailable"]
+__all__ = ["draw", "sample", "threshold", "unavailable"]
 
 _LONGEST = 2**21  # tokens of a row, for Triton
+_TYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
-class Arguments(NamedTuple):
-    """The filters of a call, unchecked."""
-
-    temperature: Number | None = None
-    top_k: int | Tensor | None = None
-    top_p: Number | None = None
-    min_p: Number | None = None
-
-
-def sample(
-    logits: Tensor, seed: int | Tensor, step: int | Tensor, filters: Arguments, check: bool
-) -> tuple[Tensor, Tensor]:
+def sample(logits: Tensor, noise: Noise, filters: Parameters, check: bool) -> tuple[Tensor, Tensor]:
     """Checks the arguments of `aigc.kernels.sample`, and draws."""
     rows, x = _flat(logits)
-    device = logits.device
-    given = checked(rows, device, *filters, read=not _on_triton(x))
-    for name, value in (("seed", seed), ("step", step)):
-        _check_seed(name, value, rows, device)
-    packed = draw(x, given, Noise(seed, step))
+    given = checked(rows, logits.device, *filters, read=not _on_triton(x))
+    seed, step = (_seed(name, value, rows, logits.device) for name, value in zip(("seed", "step"), noise, strict=False))
+    packed = draw(x, given, Noise(seed, step, noise.hashed))
     if check:
         _check_rows(packed[0][2].reshape(rows))
     return packed
 
 
-def threshold(logits: Tensor, filters: Arguments) -> Tensor:
+def threshold(logits: Tensor, filters: Parameters) -> Tensor:
     """Checks the arguments of `aigc.kernels.threshold`, and finds it."""
     rows, x = _flat(logits)
     on_triton = _on_triton(x)
@@ -68,14 +56,19 @@ def draw(x: Tensor, given: Parameters, noise: Noise) -> tuple[Tensor, Tensor]:
 
 def _flat(logits: Tensor) -> tuple[torch.Size, Tensor]:
     """Checks logits; returns the shape of the batch, and the logits as `(rows, vocab)`."""
-    if not isinstance(logits, Tensor) or not logits.is_floating_point():
-        raise fail_type("logits", "a floating tensor", getattr(logits, "dtype", logits))
+    check_logits(logits)
     shape = logits.shape
-    if not shape or not shape[-1]:
-        raise fail("logits", "of shape (*rows, vocab) with at least one token", tuple(shape))
-    if logits.requires_grad:
-        logits = logits.detach()
     return shape[:-1], logits if len(shape) == 2 else logits.reshape(-1, shape[-1])
+
+
+def check_logits(logits: Any) -> None:
+    """Checks the kind of logits, not their values."""
+    if not isinstance(logits, Tensor):
+        raise fail_type("logits", "a floating tensor", logits, "Call torch.as_tensor.")
+    if not logits.is_floating_point():
+        raise fail("logits", "a floating tensor", logits.dtype, "Call logits.float().")
+    if not logits.ndim or not logits.shape[-1]:
+        raise fail("logits", "of shape (*rows, vocab) with at least one token", tuple(logits.shape), "Add a dimension.")
 
 
 def unavailable(device: str | torch.device) -> str:
@@ -104,20 +97,22 @@ def _unavailable(kind: str, index: int | None) -> str:
 
 
 def _on_triton(x: Tensor) -> bool:
-    if x.device.type != "cuda" or x.dtype == torch.float64 or x.shape[-1] > _LONGEST:
+    if x.device.type != "cuda" or x.dtype not in _TYPES or x.shape[-1] > _LONGEST:
         return False
     return not _unavailable("cuda", x.device.index)
 
 
-def _check_seed(name: str, value: int | Tensor, rows: torch.Size, device: torch.device) -> None:
+def _seed(name: str, value: Any, rows: torch.Size, device: torch.device) -> int | Tensor:
+    """Checks a seed or a step."""
     if not isinstance(value, Tensor):
-        random.check_seed(name, value)
-    elif value.dtype != torch.int64:
-        raise fail_type(name, "an int or an int64 tensor", value.dtype)
-    elif value.ndim and value.shape != rows:
-        raise fail(name, f"of shape {tuple(rows)}, one per row", tuple(value.shape))
-    elif value.ndim and value.device != device:
+        return random.check_seed(name, value)
+    if value.dtype != torch.int64:
+        raise fail(name, "an int or an int64 tensor", value.dtype, f"Call {name}.long().")
+    if value.ndim and value.shape != rows:
+        raise fail(name, f"of shape {tuple(rows)}, one per row", tuple(value.shape), f"Reshape {name}.")
+    if value.ndim and not same_device(value.device, device):
         raise fail(name, f"on {device}, as the logits are", value.device, f"Call {name}.to(logits.device).")
+    return value
 
 
 def _check_rows(status: Tensor) -> None:

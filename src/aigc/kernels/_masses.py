@@ -13,6 +13,7 @@ __all__ = ["SMALLEST", "Array", "masses", "tempered"]
 
 Array = npt.NDArray[Any]
 
+_NEAR = 1e-19
 SMALLEST = {np.dtype(kind): float(np.finfo(kind).min) for kind in (np.float32, np.float64)}  # but for -inf
 _TINY = {np.dtype(kind): float(np.finfo(kind).tiny) for kind in (np.float32, np.float64)}
 
@@ -22,8 +23,11 @@ def masses(x: Array, top: float, divisor: float | None) -> Array:
     number = x.dtype.type
     z = x - number(top)
     if divisor is not None:
-        # Rounded to float32, an extreme temperature would be 0 or infinite, and 0 / 0 and inf / inf are NaN.
-        z /= number(min(max(divisor, _TINY[x.dtype]), -SMALLEST[x.dtype]))
+        if not _NEAR < divisor < 1 / _NEAR:  # rounded to float32, it could be 0 or infinite; and 0 / 0 is NaN
+            far = 1 / _NEAR if divisor < 1 else _NEAR
+            z *= number(far)
+            divisor = min(max(divisor * far, _TINY[x.dtype]), -SMALLEST[x.dtype])
+        z /= number(divisor)
     mass: Array = np.exp(z, z)
     return mass
 

@@ -1,32 +1,35 @@
 """Sampling as operators of torch, so that `torch.compile(fullgraph=True)` takes them whole.
 
-An operator has the arguments of the function it stands for, each as a number or as a tensor, and checks them when it
-runs: while it is traced, nothing is known of them but shapes.
+An operator has the arguments of the function it stands for, each as a number or as a tensor, and checks them when it runs:
+while it is traced, nothing is known of them but shapes.
 """
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from aigc.kernels import _dispatch
-from aigc.kernels._dispatch import Arguments
+from aigc.kernels._parameters import Parameters
+from aigc.kernels._types import Noise
 
 __all__ = ["sample", "threshold"]
 
 
-def sample(
-    logits: Tensor, seed: int | Tensor, step: int | Tensor, filters: Arguments, check: bool
-) -> tuple[Tensor, Tensor]:
+def sample(logits: Tensor, noise: Noise, filters: Parameters, check: bool) -> tuple[Tensor, Tensor]:
     """`_dispatch.sample`, to be traced."""
-    noise = *_either(seed), *_either(step)
-    packed: tuple[Tensor, Tensor] = _sample(logits.detach(), *noise, *_split(filters), check)
+    _dispatch.check_logits(logits)
+    seed, step, hashed = noise
+    arguments = [*_parted(seed, step), *_parted(*filters)]
+    packed: tuple[Tensor, Tensor] = _sample(logits.detach(), *arguments, hashed, check)
     return packed
 
 
-def threshold(logits: Tensor, filters: Arguments) -> Tensor:
+def threshold(logits: Tensor, filters: Parameters) -> Tensor:
     """`_dispatch.threshold`, to be traced."""
-    tau: Tensor = _threshold(logits.detach(), *_split(filters))
+    _dispatch.check_logits(logits)
+    tau: Tensor = _threshold(logits.detach(), *_parted(*filters))
     return tau
 
 
@@ -45,21 +48,18 @@ def _sample(
     top_ps: Tensor | None,
     min_p: float | None,
     min_ps: Tensor | None,
+    hashed: bool,
     check: bool,
 ) -> tuple[Tensor, Tensor]:
-    filters = Arguments(
-        temperature if temperatures is None else temperatures,
-        top_k if top_ks is None else top_ks,
-        top_p if top_ps is None else top_ps,
-        min_p if min_ps is None else min_ps,
-    )
-    noise: list[Any] = [seed if seeds is None else seeds, step if steps is None else steps]
-    return _dispatch.sample(logits, noise[0], noise[1], filters, check)
+    begin, position = _joined(seed, seeds, step, steps)
+    noise = Noise(begin, position, hashed)
+    filters = Parameters(*_joined(temperature, temperatures, top_k, top_ks, top_p, top_ps, min_p, min_ps))
+    return _dispatch.sample(logits, noise, filters, check)
 
 
 @_sample.register_fake
 def _(logits: Tensor, *_arguments: object) -> tuple[Tensor, Tensor]:
-    rows = logits.shape[:-1].numel()
+    rows = math.prod(logits.shape[:-1])
     return logits.new_empty((3, rows), dtype=torch.int64), logits.new_empty((2, rows), dtype=torch.float32)
 
 
@@ -75,12 +75,7 @@ def _threshold(
     min_p: float | None,
     min_ps: Tensor | None,
 ) -> Tensor:
-    filters = Arguments(
-        temperature if temperatures is None else temperatures,
-        top_k if top_ks is None else top_ks,
-        top_p if top_ps is None else top_ps,
-        min_p if min_ps is None else min_ps,
-    )
+    filters = Parameters(*_joined(temperature, temperatures, top_k, top_ks, top_p, top_ps, min_p, min_ps))
     return _dispatch.threshold(logits, filters)
 
 
@@ -89,9 +84,11 @@ def _(logits: Tensor, *_arguments: object) -> Tensor:
     return logits.new_empty(logits.shape[:-1])
 
 
-def _either(value: object) -> tuple[object, object]:
-    return (None, value) if isinstance(value, Tensor) else (value, None)
+def _parted(*values: Any) -> list[Any]:
+    """Each value as two arguments: a number, and a tensor."""
+    return [part for value in values for part in ((None, value) if isinstance(value, Tensor) else (value, None))]
 
 
-def _split(filters: Arguments) -> list[object]:
-    return [argument for value in filters for argument in _either(value)]
+def _joined(*parts: Any) -> list[Any]:
+    """The values again."""
+    return [number if tensor is None else tensor for number, tensor in zip(parts[::2], parts[1::2], strict=True)]

@@ -1,6 +1,7 @@
 """Filter parameters, checked once: a number for all rows, or a number for each."""
 
 import math
+import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from aigc._checks import fail, fail_type
 
-__all__ = ["Number", "Parameters", "parameters"]
+__all__ = ["Number", "Parameters", "checked", "parameters", "same_device"]
 
 Number = float | Tensor
 
@@ -33,19 +34,28 @@ class Parameters(NamedTuple):
     top_p: float | Tensor | None = None
     min_p: float | Tensor | None = None
 
-    def select(self, rows: Tensor | slice) -> "Parameters":
-        """The parameters of some rows."""
-        return self._changed(lambda column: column[rows.to(column.device) if isinstance(rows, Tensor) else rows])
+    def select(self, rows: Tensor) -> "Parameters":
+        """The parameters of some rows, given by index or mask."""
+        return self._changed(lambda column: column[rows.to(column.device)])
+
+    def by_row(self, rows: int) -> list[tuple[Any, ...]]:
+        """The four of each row, as numbers."""
+        if not any(isinstance(value, Tensor) for value in self):
+            return [tuple(self)] * rows
+        lists = (value.flatten().tolist() if isinstance(value, Tensor) else [value] * rows for value in self)
+        return list(zip(*lists, strict=True))
 
     def columns(self, logits: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The four for `logits` `(rows, vocab)`, `(rows, 1)`, float64 but for top-k; what is off is 1, vocab, 1 and 0."""
+        """Temperature, top-k, top-p and log(min-p) for `logits` `(rows, vocab)`, `(rows, 1)`; off is 1, vocab, 1, -inf."""
         off = (1.0, logits.shape[-1], 1.0, 0.0)
-        types = (torch.float64, torch.int64, torch.float64, torch.float64)
-        t, k, p, m = (
-            torch.as_tensor(other if value is None else value, dtype=dtype, device=logits.device).expand(len(logits), 1)
-            for value, other, dtype in zip(self, off, types, strict=True)
-        )
-        return t, k, p, m
+        rows = [[other if x is None else x for x, other in zip(row, off, strict=True)] for row in self.by_row(len(logits))]
+        reals = torch.tensor([(t, p, math.log(m) if m else -math.inf) for t, _, p, m in rows], dtype=torch.float64)
+        t, p, log_m = reals.view(-1, 3, 1).to(logits.device).unbind(1)
+        return t, torch.tensor([[k] for _, k, _, _ in rows], device=logits.device), p, log_m
+
+    def flat(self) -> "Parameters":
+        """The same with tensors `(rows,)`, as a call has them."""
+        return self._changed(lambda column: column[:, 0])
 
     def to(self, device: torch.device) -> "Parameters":
         """The same on another device."""
@@ -95,14 +105,22 @@ def checked(
     *given: Number | None,
     read: bool = True,
 ) -> Parameters:
-    """Like `parameters`, in the order of its fields; `read` says whether to read the values of tensors."""
+    """Like `parameters`, in the order of its fields; `read` says whether to read the values of tensors on a device."""
     found: list[Any] = list(given)
     for i, (value, range_) in enumerate(zip(found, _RANGES, strict=True)):
+        if isinstance(value, Tensor) and not value.ndim and value.device.type == "cpu":
+            value = None if value == range_.off else value.item()
+            found[i] = value
         if isinstance(value, Tensor):
             found[i] = _tensor(range_, value, rows, device, read)
         elif value is not None:
             found[i] = _number(range_, value)
     return Parameters(*found)
+
+
+def same_device(a: torch.device, b: torch.device) -> bool:
+    """Whether two devices are one; `cuda` may be any of them."""
+    return a.type == b.type and (a.index == b.index or a.index is None or b.index is None)
 
 
 class _Range(NamedTuple):
@@ -118,7 +136,7 @@ class _Range(NamedTuple):
 
 _RANGES = (
     _Range("temperature", "a finite number of at least 0", 0.0, False, math.inf, 1.0, 1.0, False),
-    _Range("top_k", "an integer of at least 1", 1, False, math.inf, math.inf, 1, True),
+    _Range("top_k", "an integer of at least 1", 1, False, math.inf, math.inf, math.inf, True),
     _Range("top_p", "a number in (0, 1]", 0.0, True, 1.0, 1.0, 1.0, False),
     _Range("min_p", "a number in (0, 1]", 0.0, True, 1.0, math.inf, 0.0, False),
 )
@@ -126,8 +144,10 @@ _RANGES = (
 
 def _number(range_: _Range, value: float) -> float | None:
     name, condition, low, above_low, high, neutral, _, whole = range_
+    if whole and hasattr(value, "__index__") and not isinstance(value, bool):
+        value = operator.index(value)
     if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
-        raise fail_type(name, condition, value)
+        raise fail_type(name, condition, value, "None is off.")
     if not (low < value or (value == low and not above_low)) or not value <= high or value == math.inf:
         raise fail(name, condition, value, "None is off.")
     if value == neutral:
@@ -137,7 +157,7 @@ def _number(range_: _Range, value: float) -> float | None:
     try:
         return float(value)
     except OverflowError:
-        raise fail(name, condition, value) from None
+        raise fail(name, condition, value, "None is off.") from None
 
 
 def _tensor(
@@ -145,13 +165,13 @@ def _tensor(
 ) -> Tensor:
     name, condition, low, above_low, high, _, off, whole = range_
     if value.is_complex() or value.dtype == torch.bool or (whole and value.is_floating_point()):
-        raise fail_type(name, condition, value.dtype)
+        raise fail(
+            name, f"{condition}, in a tensor of such numbers", value.dtype, f"Call {name}.{'long' if whole else 'float'}()."
+        )
     if value.ndim and value.shape != torch.Size(rows):
-        raise fail(name, f"a number, or one for each row, of shape {tuple(rows)}", tuple(value.shape))
-    if device is not None and value.device != device:
-        if value.ndim:
-            raise fail(name, f"on {device}, as the logits are", value.device, f"Call {name}.to(logits.device).")
-        value = value.to(device)
+        raise fail(name, f"a number, or one for each row, of shape {tuple(rows)}", tuple(value.shape), f"Reshape {name}.")
+    if device is not None and not same_device(value.device, device):
+        raise fail(name, f"on {device}, as the logits are", value.device, f"Call {name}.to(logits.device).")
     if read:
         inside = (value > low) | (value == off) if above_low else value >= low
         if not bool((inside & (value <= high) & (value < math.inf)).all()):

@@ -147,7 +147,7 @@ def _threshold_of(listed: _List, top: float, filters: Filters, total: float) -> 
     if k is not None and k <= len(values):
         tau = float(np.partition(values, -k)[-k])
     elif k is not None and p is not None and listed.low > -math.inf:
-        return -math.inf  # of which all is p?
+        return -math.inf  # top-p renormalises over more than the list
     if p is not None:
         ordered = np.sort(values[values >= tau])[::-1]
         running = np.exp(tempered(ordered, top, filters.divisor)).cumsum()

@@ -7,6 +7,7 @@ operation of numpy costs a fraction of one of torch (`docs/adr/0004-rows-on-the-
 
 import math
 from collections.abc import Iterator
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -24,12 +25,13 @@ __all__ = ["sample", "threshold"]
 
 def sample(logits: Tensor, given: Parameters, noise: Noise) -> tuple[Tensor, Tensor]:
     """Draws one token per row of `logits` `(rows, vocab)`: int64 token, kept and status, float32 logprob and mass."""
+    rows, vocabulary = logits.shape
     if isinstance(given.temperature, float) and given.temperature == 0:
         drawn = [_first(x) for x in _rows(logits)]
     else:
-        starts = noise.start(len(logits)).numpy()[:, None]
+        starts = noise.start(rows).numpy()[:, None]
         with np.errstate(all="ignore"):
-            drawn = list(map(_drawn, _rows(logits), _filters(given, *logits.shape), starts))
+            drawn = list(map(_drawn, _rows(logits), _filters(given, vocabulary, rows), starts))
     token, kept, status, logprob, mass = zip(*drawn, strict=True) if drawn else [()] * 5
     integers = torch.from_numpy(np.array((token, kept, status), dtype=np.int64))
     reals = torch.from_numpy(np.array((logprob, mass), dtype=np.float32))
@@ -58,36 +60,41 @@ def _first(x: Array) -> tuple[int, int, int, float, float]:
 
 def threshold(logits: Tensor, given: Parameters) -> Tensor:
     """Returns the smallest logit that the filters keep, `(rows,)`, in the dtype of `logits` `(rows, vocab)`."""
-    tau = np.empty(len(logits), dtype=np.float64)
+    rows, vocabulary = logits.shape
+    tau = np.empty(rows, dtype=np.float64)
     with np.errstate(all="ignore"):
-        for i, (x, filters) in enumerate(zip(_rows(logits), _filters(given, *logits.shape), strict=True)):
+        for i, (x, filters) in enumerate(zip(_rows(logits), _filters(given, vocabulary, rows), strict=True)):
             top = float(x.max())
             tau[i] = row_threshold(x, top, filters) if math.isfinite(top) else top
     return torch.from_numpy(tau).to(logits.dtype).to(logits.device)
 
 
 def _rows(logits: Tensor) -> Iterator[Array]:
-    """Rows on the host, contiguous, float32 or float64."""
-    if logits.device.type == "cpu" and logits.dtype in (torch.float32, torch.float64):
-        yield from _contiguous(logits)
-        return
-    dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
-    portion = len(logits) // 2  # what is copied at a time is no larger than the logits, even of half precision
-    for part in (logits[:portion], logits[portion:]) if portion else (logits,):
-        yield from _contiguous(part.to("cpu", dtype))
-
-
-def _contiguous(logits: Tensor) -> Iterator[Array]:
+    """Rows on the host, contiguous, float32 or float64: one at a time, if they have to be converted."""
+    logits = logits.detach().cpu()
+    if logits.dtype == torch.bfloat16:
+        return map(_widened, logits.contiguous().view(torch.int16).numpy())
+    if logits.dtype not in (torch.float32, torch.float64):
+        return (row.float().contiguous().numpy() for row in logits)
     array = logits.numpy()
     return iter(array if array.flags.c_contiguous else map(np.ascontiguousarray, array))
 
 
-def _filters(given: Parameters, rows: int, vocabulary: int) -> Iterator[Filters]:
+def _widened(bits: Array) -> Array:
+    """bfloat16 as float32, which has the same first 16 bits.
+
+    Not by torch, whose second thread, once woken for a long row, would go on running beside all that follows.
+    """
+    wide = bits.view(np.uint16).astype(np.uint32)
+    wide <<= 16
+    return wide.view(np.float32)
+
+
+def _filters(given: Parameters, vocabulary: int, rows: int) -> Iterator[Filters]:
     """What each row's filters do; one that does nothing is None."""
     if not any(isinstance(value, Tensor) for value in given):
-        return iter([_one(vocabulary, *given)] * rows)
-    columns = (value.flatten().tolist() if isinstance(value, Tensor) else [value] * rows for value in given)
-    return (_one(vocabulary, *row) for row in zip(*columns, strict=True))
+        return repeat(_one(vocabulary, *given), rows)
+    return (_one(vocabulary, *row) for row in given.by_row(rows))
 
 
 def _one(vocabulary: int, t: Any, k: Any, p: Any, m: Any) -> Filters:
@@ -95,5 +102,5 @@ def _one(vocabulary: int, t: Any, k: Any, p: Any, m: Any) -> Filters:
         None if t == 1 else t,
         None if k is None or k >= vocabulary else k,
         None if p == 1 else p,
-        None if not m else math.log(m),
+        math.log(m) if m else None,
     )

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from aigc.kernels._parameters import Parameters
 from aigc.kernels._triton_draw import draw_rows
-from aigc.kernels._triton_parts import BLOCK, CHUNK, FLAT, LISTED
+from aigc.kernels._triton_parts import BLOCK, CHUNK, FLAT, MOST_GROUPS
 from aigc.kernels._triton_read import read_rows
 from aigc.kernels._triton_search import search_rows
 from aigc.kernels._types import Noise
@@ -66,7 +66,7 @@ def _launch_all(logits: Tensor, given: Parameters, noise: Noise, integers: Tenso
     new = logits.new_empty
     peaks, tops, masses = (new((rows, n), dtype=torch.float32) for n in (groups, blocks, blocks))
     counts, waits = new((rows, blocks), dtype=torch.int32), new((rows,), dtype=torch.int32)
-    lists = new((rows, LISTED.value + FLAT.value), dtype=torch.int32)
+    lists = new((rows, MOST_GROUPS.value + FLAT.value), dtype=torch.int32)
     parameters = [argument for pair in zip(given, _OFF, strict=True) for argument in _parameter(*pair)]
     row = logits, *logits.stride(), vocabulary
     drawn = *row, *_number(noise.seed, logits), *_number(noise.step, logits), *parameters

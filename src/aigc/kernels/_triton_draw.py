@@ -4,11 +4,12 @@ import triton
 from triton import language as tl
 
 from aigc.kernels._triton_parts import (
+    CHANGING,
     EMPTY,
     FLAT,
     INF,
-    LIST,
-    LISTED,
+    MOST_TOKENS,
+    MOST_GROUPS,
     NAN,
     OK,
     PARAMETER,
@@ -29,12 +30,17 @@ __all__ = ["draw_rows"]
 
 
 @triton.jit
-def _enough(peak: tl.tensor, least: tl.tensor, top: tl.tensor) -> tl.tensor:
-    """A key with at least so many maxima of groups that large, but no more than `LISTED` if no tie prevents it."""
+def _enough(peak: tl.tensor, least: tl.tensor, tokens: tl.tensor, top: tl.tensor) -> tl.tensor:
+    """A key with at least so many maxima of groups that large, but not many more if no tie prevents it.
+
+    No more than three quarters of the groups, or the list would be much of a row that has few groups.
+    """
     key, lowest = key_of(peak), key_of(tl.full([], -float("inf"), tl.float32))
     found = (peak > -float("inf")).to(tl.int32)
+    most = tl.minimum(MOST_GROUPS, tl.maximum(least.to(tl.int32), tl.sum(found) * 3 // 4))
+    most = tl.where(tokens > MOST_TOKENS, most, MOST_GROUPS)
     low, high = lowest, key_of(top) + 1
-    while (tl.sum(tl.where(key >= low, found, 0)) > LISTED) & (low + 1 < high):
+    while (tl.sum(tl.where(key >= low, found, 0)) > most) & (low + 1 < high):
         middle = (low & high) + ((low ^ high) >> 1)  # the mean, without overflow
         many = tl.sum(tl.where(key >= middle, found, 0)) >= least
         low, high = tl.where(many, middle, low), tl.where(many, high, middle)
@@ -49,6 +55,7 @@ def _list(
     peaks: tl.tensor,
     groups: tl.tensor,
     least: tl.tensor,
+    tokens: tl.tensor,
     top: tl.tensor,
     room: tl.tensor,
     GROUP: tl.constexpr,
@@ -56,34 +63,34 @@ def _list(
 ) -> tl.tensor:
     """Lists so many of a row's largest tokens and some more: all that are at least `low`.
 
-    Returns the tokens `(LIST,)`, in the order of their logits, the logits, how many there are, and `low`, -inf where the
-    whole row is listed. With more than `LIST`, as there may be where many tie, the list is not to be used.
+    Returns the tokens `(MOST_TOKENS,)`, in the order of their logits, the logits, how many there are, and `low`, -inf where the
+    whole row is listed. With more than `MOST_TOKENS`, as there may be where many tie, the list is not to be used.
     """
     group = tl.arange(0, GROUPS)
     peak = tl.load(peaks + group, mask=group < groups, other=-float("inf"))
-    low = _enough(peak, least, top)
+    low = _enough(peak, least, tokens, top)
     chosen = ((peak > -float("inf")) & (key_of(peak) >= low)).to(tl.int32)
     place = tl.cumsum(chosen, 0) - 1
-    tl.store(room + place, group, mask=(chosen > 0) & (place < LISTED))
+    tl.store(room + place, group, mask=(chosen > 0) & (place < MOST_GROUPS))
     tl.debug_barrier()
-    each = tl.arange(0, LISTED)
+    each = tl.arange(0, MOST_GROUPS)
     some = tl.load(room + each, mask=each < tl.sum(chosen), other=0)
     token = some[:, None] * GROUP + tl.arange(0, GROUP)[None, :]
     inside = (each < tl.sum(chosen))[:, None] & (token < vocabulary)
     x = tl.load(logits + token.to(tl.int64) * stride, mask=inside, other=-float("inf")).to(tl.float32)
-    token, x = tl.reshape(token, (LISTED * GROUP,)), tl.reshape(x, (LISTED * GROUP,))
+    token, x = tl.reshape(token, (MOST_GROUPS * GROUP,)), tl.reshape(x, (MOST_GROUPS * GROUP,))
     large = ((x > -float("inf")) & (key_of(x) >= low)).to(tl.int32)
     place = tl.cumsum(large, 0) - 1
-    room += LISTED
-    tl.store(room + place, token, mask=(large > 0) & (place < LIST))
+    room += MOST_GROUPS
+    tl.store(room + place, token, mask=(large > 0) & (place < MOST_TOKENS))
     tl.debug_barrier()
-    each = tl.arange(0, LIST)
+    each = tl.arange(0, MOST_TOKENS)
     token = tl.load(room + each, mask=each < tl.sum(large), other=0)
     inside = each < tl.sum(large)
     x = tl.load(logits + token.to(tl.int64) * stride, mask=inside, other=-float("inf")).to(tl.float32)
     # The key above, the token below: those that tie are in the order of the vocabulary.
     order = tl.sort((key_of(x).to(tl.int64) << 32) | (0x7FFFFFFF - token).to(tl.int64), descending=True)
-    count = tl.sum(large) + tl.where(tl.sum(chosen) > LISTED, LIST, 0)
+    count = tl.sum(large) + tl.where(tl.sum(chosen) > MOST_GROUPS, MOST_TOKENS, 0)
     return 0x7FFFFFFF - (order & 0x7FFFFFFF).to(tl.int32), value_of((order >> 32).to(tl.int32)), count, value_of(low)
 
 
@@ -100,7 +107,7 @@ def _settle(
     m: tl.tensor,
 ) -> tl.tensor:
     """Which tokens of a list survive, and whether they are all that does: the certificate of `_row.py`."""
-    rank = tl.arange(0, LIST)
+    rank = tl.arange(0, MOST_TOKENS)
     listed = rank < count
     tau = tl.full([], -float("inf"), tl.float32)
     if k <= count:
@@ -113,11 +120,12 @@ def _settle(
             tau = tl.maximum(tau, tl.min(tl.where((mass > 0) & (running - mass < goal), x, float("inf"))))
     enough = z >= tl.log(m)
     certain = (tau > -float("inf")) | ((m > 0) & (tl.sum((listed & (enough == 0)).to(tl.int32)) > 0))
-    certain = certain & ((k >= vocabulary) | (k <= count) | (p == 1))  # else, of which all is p?
+    # With a k beyond the list, top-p renormalises over more than the list.
+    certain = certain & ((k >= vocabulary) | (k <= count) | (p == 1))
     return listed & (x >= tau) & enough, certain | (low == -float("inf"))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=CHANGING)
 def draw_rows(
     logits: tl.tensor,
     row_stride: tl.tensor,
@@ -155,7 +163,7 @@ def draw_rows(
     """Says which rows are bad, and draws the others if that is soon done; `waits` says which remain."""
     row = tl.program_id(0).to(tl.int64)
     logits += row * row_stride
-    lists += row * (LISTED + FLAT)
+    lists += row * (MOST_GROUPS + FLAT)
     block = tl.arange(0, BLOCKS)
     block_top = tl.load(tops + row * blocks + block, mask=block < blocks, other=-float("inf"))
     count = tl.load(counts + row * blocks + block, mask=block < blocks, other=0)
@@ -168,7 +176,7 @@ def draw_rows(
     status = tl.where(valid, status, PARAMETER)
     waiting = 0
     if status != OK:
-        tau = tl.where(status == NAN, float("nan"), top)
+        tau = tl.where((status == NAN) | (status == PARAMETER), float("nan"), top)
         store(integers, reals, rows, row, -1, 0, status, float("nan"), float("nan"), tau)
     elif t == 0:
         first = best(block_top, block)
@@ -191,13 +199,13 @@ def draw_rows(
                 store(integers, reals, rows, row, drawn, kept, status, z - tl.log(total), 1.0, top)
         else:
             least = tl.where(k < vocabulary, tl.maximum(k, USUAL), USUAL)
-            if least <= LISTED:
+            if least <= MOST_GROUPS:
                 token, x, listed, low = _list(
-                    logits, stride, vocabulary, peaks + row * groups, groups, least, top, lists, GROUP, GROUPS
+                    logits, stride, vocabulary, peaks + row * groups, groups, least, kept, top, lists, GROUP, GROUPS
                 )
                 z = tempered(x, top, t)
                 keep, certain = _settle(x, z, listed, low, vocabulary, total, k, p, m)
-                if certain & (listed <= LIST):
+                if certain & (listed <= MOST_TOKENS):
                     waiting = 0
                     drawn = best(tl.where(keep, z + gumbel(start, token), -float("inf")), token)
                     kept_mass = tl.sum(tl.where(keep, tl.exp(z), 0.0))

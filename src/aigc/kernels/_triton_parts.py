@@ -6,14 +6,18 @@ A program works on one row. Its scalars are tensors of no dimension; M is the ro
 import triton
 from triton import language as tl
 
+# Numbers that change from call to call: a kernel is not to be compiled anew for 1, or for multiples of 16.
+CHANGING = ["seed", "step", "temperature", "top_k", "top_p", "min_p", "rows", "groups", "blocks"]
+
 __all__ = [
+    "CHANGING",
     "BLOCK",
     "CHUNK",
     "EMPTY",
     "FLAT",
     "INF",
-    "LIST",
-    "LISTED",
+    "MOST_TOKENS",
+    "MOST_GROUPS",
     "NAN",
     "OK",
     "PARAMETER",
@@ -35,9 +39,9 @@ __all__ = [
 
 BLOCK = tl.constexpr(256)  # as in the specification
 FLAT = tl.constexpr(1024)  # likewise
-CLEAR = tl.constexpr(1e-4)  # nats; no float32 mass of a block is this wrong
-LISTED = tl.constexpr(128)  # groups that a list is made from, at most
-LIST = tl.constexpr(256)  # tokens of a list, at most
+CLEAR = tl.constexpr(1e-4)  # nats; no two float32 masses of blocks are together this wrong
+MOST_GROUPS = tl.constexpr(128)  # that a list is made from
+MOST_TOKENS = tl.constexpr(256)  # that a list holds
 USUAL = tl.constexpr(64)  # tokens that are listed where top-k does not ask for more
 CHUNK = tl.constexpr(2048)  # tokens of a row that are read at a time
 
@@ -105,9 +109,9 @@ def tempered(x: tl.tensor, top: tl.tensor, t: tl.tensor) -> tl.tensor:
 
 
 @triton.jit
-def mass_of(x: tl.tensor, top: tl.tensor, cold: tl.tensor) -> tl.tensor:
-    """exp(z) in float32, for what is compared with p; `cold` is 1 / t."""
-    return tl.exp((x - top) * cold)
+def mass_of(x: tl.tensor, top: tl.tensor, far: tl.tensor, inverse: tl.tensor) -> tl.tensor:
+    """exp(z) in float32, for what is compared with p."""
+    return tl.exp((x - top) * far * inverse)
 
 
 @triton.jit
@@ -160,10 +164,12 @@ def draw_from(
 
 @triton.jit
 def temperature_of(column: tl.tensor, bits: tl.tensor, row: tl.tensor) -> tl.tensor:
-    """The temperature, float64, and what to multiply by instead, float32 and finite."""
+    """The temperature, float64, and what to multiply by instead: two float32, for 1 / t alone may be 0 or infinite."""
     t = number(column, bits, row)
     t = tl.where(t > 0, t, 1.0)
-    return t, 1.0 / tl.minimum(tl.maximum(t, 1.1754943508222875e-38), 3.4028234663852886e38).to(tl.float32)
+    far = tl.where(t < 1e-19, 1e19, tl.where(t > 1e19, 1e-19, 1.0))
+    near = tl.minimum(tl.maximum(t * far, 1.1754943508222875e-38), 3.4028234663852886e38).to(tl.float32)
+    return t, far.to(tl.float32), 1.0 / near
 
 
 @triton.jit
@@ -205,12 +211,12 @@ def draw_in_levels(
     if tl.sum(near) > 1:  # masses in float32 do not tell which is first
         exact = tl.full([], -float("inf"), tl.float64)
         while tl.sum(near) > 0:
-            next = tl.min(tl.where(near > 0, block, BLOCKS))
-            _, z = z_of_block(logits, stride, vocabulary, next, top, t, tau, log_min_p)
-            one = tl.log(tl.sum(tl.exp(z))) + gumbel(start, -1 - next)
-            chosen = tl.where(one > exact, next, chosen)
-            exact = tl.maximum(one, exact)
-            near = tl.where(block == next, 0, near)
+            one = tl.min(tl.where(near > 0, block, BLOCKS))
+            _, z = z_of_block(logits, stride, vocabulary, one, top, t, tau, log_min_p)
+            found = tl.log(tl.sum(tl.exp(z))) + gumbel(start, -1 - one)
+            chosen = tl.where(found > exact, one, chosen)
+            exact = tl.maximum(found, exact)
+            near = tl.where(block == one, 0, near)
     token, z = z_of_block(logits, stride, vocabulary, chosen, top, t, tau, log_min_p)
     drawn = best(z + gumbel(start, token), token)
     return drawn, tl.sum(tl.where(token == drawn, z, 0.0))

@@ -8,6 +8,7 @@ import triton
 from triton import language as tl
 
 from aigc.kernels._triton_parts import (
+    CHANGING,
     BLOCK,
     CHUNK,
     mass_of,
@@ -17,7 +18,7 @@ from aigc.kernels._triton_parts import (
 __all__ = ["read_rows"]
 
 
-@triton.jit
+@triton.jit(do_not_specialize=CHANGING)
 def read_rows(
     logits: tl.tensor,
     row_stride: tl.tensor,
@@ -36,9 +37,9 @@ def read_rows(
     """Reads a slice of a row, once."""
     BLOCKS: tl.constexpr = CHUNK // BLOCK
     PER: tl.constexpr = BLOCK // GROUP
-    row, slice = tl.program_id(0).to(tl.int64), tl.program_id(1)
-    _, cold = temperature_of(temperatures, temperature, row)
-    block = slice * BLOCKS + tl.arange(0, BLOCKS)
+    row = tl.program_id(0).to(tl.int64)
+    _, far, inverse = temperature_of(temperatures, temperature, row)
+    block = tl.program_id(1) * BLOCKS + tl.arange(0, BLOCKS)
     group = block[:, None] * PER + tl.arange(0, PER)[None, :]
     token = group[:, :, None] * GROUP + tl.arange(0, GROUP)[None, None, :]
     place = logits + row * row_stride + token.to(tl.int64) * stride
@@ -49,8 +50,8 @@ def read_rows(
     peak = tl.max(x, 2)
     top = tl.max(peak, 1)
     # -inf - -inf is NaN. The row's mass means nothing where the largest is infinite.
-    mass = tl.sum(tl.where(x > -float("inf"), mass_of(x, peak[:, :, None], cold), 0.0), 2)
-    mass = tl.sum(tl.where(peak > -float("inf"), mass * mass_of(peak, top[:, None], cold), 0.0), 1)
+    mass = tl.sum(tl.where(x > -float("inf"), mass_of(x, peak[:, :, None], far, inverse), 0.0), 2)
+    mass = tl.sum(tl.where(peak > -float("inf"), mass * mass_of(peak, top[:, None], far, inverse), 0.0), 1)
     tl.store(peaks + row * groups + group, peak, mask=group < groups)
     inside = block < blocks
     tl.store(tops + row * blocks + block, top, mask=inside)

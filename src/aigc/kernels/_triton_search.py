@@ -4,10 +4,11 @@ import triton
 from triton import language as tl
 
 from aigc.kernels._triton_parts import (
+    CHANGING,
     BLOCK,
     CHUNK,
     FLAT,
-    LISTED,
+    MOST_GROUPS,
     OK,
     draw_from,
     draw_in_levels,
@@ -37,7 +38,8 @@ def _above(
     pivots: tl.tensor,
     floor: tl.tensor,
     top: tl.tensor,
-    cold: tl.tensor,
+    far: tl.tensor,
+    inverse: tl.tensor,
     COUNT: tl.constexpr,
     PIVOTS: tl.constexpr,
 ) -> tl.tensor:
@@ -50,7 +52,7 @@ def _above(
         if COUNT:
             weight = tl.where(inside, 1.0, 0.0)
         else:
-            weight = tl.where(inside, mass_of(x, top, cold), 0.0)
+            weight = tl.where(inside, mass_of(x, top, far, inverse), 0.0)
         total += tl.sum(tl.where(key[None, :] > pivots[:, None], weight[None, :], 0.0), 1).to(tl.float64)
     return total
 
@@ -63,7 +65,8 @@ def _search_row(
     goal: tl.tensor,
     floor: tl.tensor,
     top: tl.tensor,
-    cold: tl.tensor,
+    far: tl.tensor,
+    inverse: tl.tensor,
     COUNT: tl.constexpr,
 ) -> tl.tensor:
     """The smallest key with less than a goal above it, in a whole row; eight pivots a pass."""
@@ -72,13 +75,13 @@ def _search_row(
     while low + 1 < high:
         span = high.to(tl.int64) - low.to(tl.int64)
         pivots = (low.to(tl.int64) + span * tl.arange(0, 8) // 8).to(tl.int32)
-        below = _above(logits, stride, vocabulary, pivots, floor, top, cold, COUNT, 8) < goal
+        below = _above(logits, stride, vocabulary, pivots, floor, top, far, inverse, COUNT, 8) < goal
         high = tl.minimum(high, tl.min(tl.where(below, pivots, high)))
         low = tl.max(tl.where(below, low, pivots))
     return high
 
 
-@triton.jit
+@triton.jit(do_not_specialize=CHANGING)
 def search_rows(
     logits: tl.tensor,
     row_stride: tl.tensor,
@@ -111,34 +114,36 @@ def search_rows(
     row = tl.program_id(0).to(tl.int64)
     if tl.load(waits + row) != 0:
         logits += row * row_stride
-        lists += row * (LISTED + FLAT)
+        lists += row * (MOST_GROUPS + FLAT)
         masses += row * blocks
         block = tl.arange(0, BLOCKS)
         block_top = tl.load(tops + row * blocks + block, mask=block < blocks, other=-float("inf"))
         top = tl.max(block_top)
-        t, cold = temperature_of(temperatures, temperature, row)
+        t, far, inverse = temperature_of(temperatures, temperature, row)
         k, p, m = number(top_ks, top_k, row), number(top_ps, top_p, row), number(min_ps, min_p, row)
         mass = tl.load(masses + block, mask=block < blocks, other=0.0)
         total = tl.sum(mass.to(tl.float64) * tl.exp(tempered(block_top, top, t)))
         tau = key_of(tl.full([], -float("inf"), tl.float32))
         if k < vocabulary:
-            tau = tl.maximum(tau, _search_row(logits, stride, vocabulary, k, tau, top, cold, True))
+            tau = tl.maximum(tau, _search_row(logits, stride, vocabulary, k, tau, top, far, inverse, True))
         if p < 1:
             goal = p * total
             if k < vocabulary:
                 one = tl.full((1,), 0, tl.int32) + tau - 1
-                goal = p * tl.sum(_above(logits, stride, vocabulary, one, tau, top, cold, False, 1))
-            tau = tl.maximum(tau, _search_row(logits, stride, vocabulary, goal, tau, top, cold, False))
+                goal = p * tl.sum(_above(logits, stride, vocabulary, one, tau, top, far, inverse, False, 1))
+            tau = tl.maximum(tau, _search_row(logits, stride, vocabulary, goal, tau, top, far, inverse, False))
         start = start_of(seeds, seed, steps, step, row, HASHED)
         tl.debug_barrier()  # all have read the masses that are written over
-        kept, smallest = _cut_row(logits, stride, vocabulary, tau, tl.log(m), top, t, cold, masses, blocks, lists + LISTED)
+        kept, smallest = _cut_row(
+            logits, stride, vocabulary, tau, tl.log(m), top, t, far, inverse, masses, blocks, lists + MOST_GROUPS
+        )
         tl.debug_barrier()
         if kept > FLAT:
             left = tl.load(masses + block, mask=block < blocks, other=0.0).to(tl.float64)
             mass_kept = tl.sum(left)
             drawn, z = draw_in_levels(logits, stride, vocabulary, left, top, t, value_of(tau), tl.log(m), start, BLOCKS)
         else:
-            drawn, z, mass_kept = draw_from(logits, stride, lists + LISTED, kept, top, t, start, 128)
+            drawn, z, mass_kept = draw_from(logits, stride, lists + MOST_GROUPS, kept, top, t, start, 128)
         share = tl.minimum(mass_kept / total, 1.0)
         store(integers, reals, rows, row, drawn, kept, OK, z - tl.log(mass_kept), share, smallest)
 
@@ -152,7 +157,8 @@ def _cut_row(
     log_min_p: tl.tensor,
     top: tl.tensor,
     t: tl.tensor,
-    cold: tl.tensor,
+    far: tl.tensor,
+    inverse: tl.tensor,
     masses: tl.tensor,
     blocks: tl.tensor,
     room: tl.tensor,
@@ -166,7 +172,7 @@ def _cut_row(
         keep = (x > -float("inf")) & (key_of(x) >= tau)
         if log_min_p > -float("inf"):
             keep = keep & (tempered(x, top, t) >= log_min_p)
-        mass = tl.sum(tl.reshape(tl.where(keep, mass_of(x, top, cold), 0.0), (BLOCKS, BLOCK)), 1)
+        mass = tl.sum(tl.reshape(tl.where(keep, mass_of(x, top, far, inverse), 0.0), (BLOCKS, BLOCK)), 1)
         block = first // BLOCK + tl.arange(0, BLOCKS)
         tl.store(masses + block, mass, mask=block < blocks)
         place = kept + tl.cumsum(keep.to(tl.int32), 0) - 1

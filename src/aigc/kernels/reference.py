@@ -31,7 +31,7 @@ FLAT = 1024  # survivors that draw in one level
 BLOCK = 256  # tokens in a block of the two-level draw
 
 
-def threshold(x: Tensor, z: Tensor, k: Tensor, p: Tensor, m: Tensor) -> Tensor:
+def threshold(x: Tensor, z: Tensor, k: Tensor, p: Tensor, log_m: Tensor) -> Tensor:
     """Returns the smallest of the logits `x` that the filters keep, `(rows, 1)`; `z` is `x` after temperature."""
     x, order = x.sort(-1, descending=True)
     z = z.gather(-1, order)
@@ -39,7 +39,7 @@ def threshold(x: Tensor, z: Tensor, k: Tensor, p: Tensor, m: Tensor) -> Tensor:
     mass = z.exp() * keep
     larger = mass.cumsum(-1) - mass
     keep &= (larger < p * mass.sum(-1, keepdim=True)) | (p == 1)
-    keep &= z >= m.log()
+    keep &= z >= log_m
     # Each of these sets is a beginning of the same order, so the smallest logit in all of them is the threshold.
     return x.where(keep, math.inf).amin(-1, keepdim=True)
 
@@ -67,11 +67,11 @@ def sample(logits: Tensor, given: Parameters, start: Tensor) -> Draw:
     state = status(logits)
     bad = state != Status.OK
     x = logits.masked_fill(bad[:, None], 0)
-    t, k, p, m = given.columns(x)
+    t, k, p, log_m = given.columns(x)
     first = torch.zeros_like(x, dtype=torch.bool).scatter_(-1, x.argmax(-1, keepdim=True), True)
     drawable = (x > -math.inf) & (first | (t > 0))
     z = tempered(x, t.where(t > 0, 1)).where(drawable, -math.inf)
-    keep = (x >= threshold(x, z, k, p, m)) & drawable
+    keep = (x >= threshold(x, z, k, p, log_m)) & drawable
     token = draw(z, keep, start)
     return Draw(
         token=token[:, 0].masked_fill(bad, -1),

@@ -19,8 +19,8 @@ def chi_square(counts: Tensor, probabilities: Tensor, *, least: float = 10) -> f
 
     $$ X^2 = \sum_i \frac{(c_i - n p_i)^2}{n p_i} $$
 
-    is compared with the chi-square distribution (Pearson, 1900), which it follows where every $n p_i$ is not small. Bins
-    that are expected less than `least` times are pooled into one.
+    is compared with the chi-square distribution (Pearson, 1900), which it follows where no $n p_i$ is small. Bins that are
+    expected less than `least` times are pooled into one, and that one with the next larger bin if it is still too small.
 
     Args:
         counts: How often each bin was drawn, `(bins,)`.
@@ -48,10 +48,10 @@ def chi_square(counts: Tensor, probabilities: Tensor, *, least: float = 10) -> f
         raise fail("probabilities", "numbers that add up to 1", float(probabilities.sum()), "Divide by their sum.")
     if counts[probabilities == 0].any():
         return 0.0
-    expected = counts.sum() * probabilities
-    large = expected >= least
-    bins = [(counts[large], expected[large]), (counts[~large].sum()[None], expected[~large].sum()[None])]
-    observed, expected = (torch.cat(part) for part in zip(*(pair for pair in bins if pair[1].sum() > 0), strict=True))
+    expected, order = (counts.sum() * probabilities).sort()
+    pooled = int((expected.cumsum(0) < least).sum()) + 1  # the fewest of the smallest that are together large enough
+    pooled = max(pooled, int((expected < least).sum()))
+    observed, expected = (torch.cat([x[:pooled].sum()[None], x[pooled:]]) for x in (counts[order], expected))
     if len(observed) < 2:
         return 1.0
     statistic = ((observed - expected).square() / expected).sum()
@@ -63,7 +63,7 @@ def z_score(count: float, draws: int, probability: float) -> float:
     r"""Returns how many standard deviations a count lies from its expectation, $(c - np) / \sqrt{np(1-p)}$.
 
     For the tail of a law: many bins that are hardly ever drawn one by one, but often enough together. Beyond 4.89 either
-    way lies one in a million.
+    way lies one in a million, where np is large; where it is 40, ten in a million above.
 
     Args:
         count: How often one of the bins was drawn.

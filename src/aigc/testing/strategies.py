@@ -86,7 +86,7 @@ def top_p(*, off: bool = True) -> SearchStrategy[float | None]:
         >>> find(top_p(off=False), lambda p: p == 1)
         1.0
     """
-    return _maybe(st.one_of(st.sampled_from((0.05, 0.3, 0.5, 0.9, 0.99, 1.0)), st.floats(0.001, 1.0)), off)
+    return _maybe(st.one_of(st.sampled_from((0.05, 0.3, 0.5, 0.9, 0.99, 1 - 1e-9, 1.0)), st.floats(0.001, 1.0)), off)
 
 
 def min_p(*, off: bool = True) -> SearchStrategy[float | None]:
