@@ -129,7 +129,7 @@ def cell(rows: int, vocab: int, shape: str, dtype: torch.dtype, name: str, x: Te
 def summary(table: list[dict[str, Any]]) -> None:
     """Prints the ratios of each setting and kind of row: least, median, most, over vocabularies."""
     print(
-        f"\n{'dtype':9} {'rows':>4} {'shape':9} {'setting':12} {'least':>7} {'median':>7} {'most':>7}   median softmaxes   most memory"
+        f"\n{'dtype':9} {'rows':>4} {'shape':9} {'setting':12}", "  least  median    most   median softmaxes   most memory"
     )
     keys = sorted({(c["dtype"], c["rows"], c["shape"], c["setting"]) for c in table}, key=str)
     for dtype, rows, shape, setting in keys:

@@ -2,7 +2,8 @@
 
     python scripts/compile_kernels.py 90      # compute capability 9.0
 
-Each kernel is compiled for a vocabulary of 128,256, with parameters as numbers and as tensors.
+Each kernel is compiled for a vocabulary of 128,256, with parameters as numbers and as tensors, and for strided logits of
+half a million tokens.
 """
 
 import argparse
@@ -10,7 +11,7 @@ import re
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import triton
 from triton.backends.compiler import GPUTarget
@@ -27,8 +28,8 @@ COLUMNS = {
     "min_ps": "*fp32",
 }
 TYPES = {
-    **dict.fromkeys(("seed", "step", "temperature", "top_k", "top_p", "min_p", "row_stride"), "i64"),
-    **dict.fromkeys(("logits", "peaks", "tops", "masses", "reals"), "*fp32"),
+    **dict.fromkeys(("seed", "step", "temperature", "top_k", "top_p", "min_p"), "i64"),
+    **dict.fromkeys(("peaks", "tops", "masses", "reals"), "*fp32"),
     **dict.fromkeys(("counts", "lists", "waits"), "*i32"),
     "integers": "*i64",
 }
@@ -36,13 +37,34 @@ CONSTANTS = {"stride": 1, "HASHED": False, "TAU": False, "GROUP": 32, "GROUPS": 
 KERNELS = ((kernels.read_rows, 4), (kernels.draw_rows, 8), (kernels.search_rows, 8))
 
 
-def compiled(kernel: Any, warps: int, columns: bool, capability: int) -> Any:
+class Variant(NamedTuple):
+    """What a call may differ in."""
+
+    name: str
+    logits: str = "*fp32"
+    columns: bool = False
+    constants: dict[str, Any] = {}  # noqa: RUF012  # read only
+    strided: bool = False
+
+
+VARIANTS = (
+    Variant("numbers"),
+    Variant("tensors", logits="*bf16", columns=True, constants={"HASHED": True, "TAU": True}),
+    Variant("strided", logits="*fp16", strided=True, constants={"GROUP": 64, "GROUPS": 8192, "BLOCKS": 2048}),
+)
+
+
+def compiled(kernel: Any, warps: int, variant: Variant, capability: int) -> Any:
     names = kernel.arg_names
-    constants: dict[str, Any] = {name: value for name, value in CONSTANTS.items() if name in names}
-    constants |= {} if columns else {name: None for name in COLUMNS if name in names}
-    types = {**dict.fromkeys(names, "i32"), **TYPES, **COLUMNS, **dict.fromkeys(constants, "constexpr")}
-    # As the launcher finds them: pointers, and the lengths of this vocabulary, are multiples of 16.
-    even = [i for i, name in enumerate(names) if types[name][0] == "*" or name in ("row_stride", "vocabulary")]
+    constants: dict[str, Any] = {name: value for name, value in (CONSTANTS | variant.constants).items() if name in names}
+    constants |= {} if variant.columns else {name: None for name in COLUMNS if name in names}
+    if variant.strided:
+        del constants["stride"]
+    types = {**dict.fromkeys(names, "i32"), **TYPES, "logits": variant.logits, **COLUMNS}
+    types |= dict.fromkeys(constants, "constexpr")
+    # As the launcher finds them: pointers, and the lengths of most vocabularies, are multiples of 16.
+    lengths = () if variant.strided else ("row_stride", "vocabulary")
+    even = [i for i, name in enumerate(names) if types[name][0] == "*" or name in lengths]
     source = ASTSource(
         fn=kernel,
         signature={name: types[name] for name in names},
@@ -54,7 +76,7 @@ def compiled(kernel: Any, warps: int, columns: bool, capability: int) -> Any:
 
 
 def usage(cubin: bytes) -> tuple[int, int]:
-    """Registers a thread, and bytes of registers spilt to memory."""
+    """Registers a thread, and bytes of stack, which is where registers are spilt to."""
     tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(cubin)
@@ -70,13 +92,12 @@ def main() -> None:
     parser.add_argument("capability", type=int, help="80 for A100, 90 for H100 and H200")
     capability = parser.parse_args().capability
     for kernel, warps in KERNELS:
-        for columns in (False, True):
-            made = compiled(kernel, warps, columns, capability)
+        for variant in VARIANTS:
+            made = compiled(kernel, warps, variant, capability)
             registers, stack = usage(made.asm["cubin"])
-            given = "tensors" if columns else "numbers"
             print(
-                f"{kernel.__name__:12} {given}: {32 * warps} threads, {registers} registers each, "
-                f"{made.metadata.shared} bytes of shared memory, {stack} bytes spilt"
+                f"{kernel.__name__:12} {variant.name}: {32 * warps} threads, {registers} registers each, "
+                f"{made.metadata.shared} bytes of shared memory, {stack} bytes of stack"
             )
 
 

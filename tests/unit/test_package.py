@@ -37,7 +37,8 @@ same_torch = torch.equal(torch.get_rng_state(), state) and torch.get_num_threads
 same_torch = same_torch and torch.get_default_dtype() == torch.float32 and torch.is_grad_enabled()
 after = process()
 changed = [i for i, (a, b) in enumerate(zip(before, after)) if a != b]
-print(json.dumps({"light": light, "same_torch": same_torch, "changed": changed, "triton": "aigc.kernels._triton" in sys.modules}))
+triton = "aigc.kernels._triton" in sys.modules
+print(json.dumps({"light": light, "same_torch": same_torch, "changed": changed, "triton": triton}))
 """
 
 

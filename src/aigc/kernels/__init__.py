@@ -91,7 +91,7 @@ def threshold(
     """Returns the smallest logit that top-k, then top-p over the survivors, then min-p keep.
 
     A token survives if its logit is at least this. Where nothing is cut it is the smallest logit that is not -inf. For a
-    row that holds NaN or +inf, or nothing but -inf, it is that value; with Triton, NaN for a parameter that is out of range.
+    row that holds NaN or +inf, or nothing but -inf, it is that value; with Triton, NaN where a parameter is out of range.
 
     Args:
         logits: `(*rows, vocab)`, floating.

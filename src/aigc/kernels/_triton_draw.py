@@ -8,8 +8,8 @@ from aigc.kernels._triton_parts import (
     EMPTY,
     FLAT,
     INF,
-    MOST_TOKENS,
     MOST_GROUPS,
+    MOST_TOKENS,
     NAN,
     OK,
     PARAMETER,
@@ -63,8 +63,8 @@ def _list(
 ) -> tl.tensor:
     """Lists so many of a row's largest tokens and some more: all that are at least `low`.
 
-    Returns the tokens `(MOST_TOKENS,)`, in the order of their logits, the logits, how many there are, and `low`, -inf where the
-    whole row is listed. With more than `MOST_TOKENS`, as there may be where many tie, the list is not to be used.
+    Returns the tokens `(MOST_TOKENS,)`, in the order of their logits, the logits, how many there are, and `low`, -inf where
+    the whole row is listed. With more than `MOST_TOKENS`, as there may be where many tie, the list is not to be used.
     """
     group = tl.arange(0, GROUPS)
     peak = tl.load(peaks + group, mask=group < groups, other=-float("inf"))

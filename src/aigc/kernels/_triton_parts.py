@@ -10,14 +10,14 @@ from triton import language as tl
 CHANGING = ["seed", "step", "temperature", "top_k", "top_p", "min_p", "rows", "groups", "blocks"]
 
 __all__ = [
-    "CHANGING",
     "BLOCK",
+    "CHANGING",
     "CHUNK",
     "EMPTY",
     "FLAT",
     "INF",
-    "MOST_TOKENS",
     "MOST_GROUPS",
+    "MOST_TOKENS",
     "NAN",
     "OK",
     "PARAMETER",

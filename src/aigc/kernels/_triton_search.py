@@ -4,8 +4,8 @@ import triton
 from triton import language as tl
 
 from aigc.kernels._triton_parts import (
-    CHANGING,
     BLOCK,
+    CHANGING,
     CHUNK,
     FLAT,
     MOST_GROUPS,
