@@ -172,12 +172,9 @@ class Generator:
 
         Example:
             >>> gen = Generator.default()
-            >>> gen.generate(["The sea", "春风"], max_new_tokens=4, seed=1).texts == [
-            ...     gen.generate("The sea", max_new_tokens=4, seed=[c.seed]).texts[0] if c.prompt == "The sea"
-            ...     else gen.generate("春风", max_new_tokens=4, seed=[c.seed]).texts[0]
-            ...     for c in gen.generate(["The sea", "春风"], max_new_tokens=4, seed=1)
-            ... ]
-            True
+            >>> out = gen.generate(["The sea", "春风"], max_new_tokens=4, seed=1)
+            >>> [gen.generate(c.prompt, max_new_tokens=4, seed=[c.seed]).texts == [c.text] for c in out]
+            [True, True]
         """
         rows = self._requests(prompts, n=n, max_new_tokens=max_new_tokens, seed=seed)
         chosen = requests.writers(sampler, len(rows), n=n, default=self._default_sampler)
@@ -393,7 +390,8 @@ class Generator:
         begin = self._vocabulary.begin
         ids = ids if begin is None or ids[:1] == [begin] else [begin, *ids]
         requests.check_ids(ids, self._network.vocabulary)
-        logprobs = token_logprobs(self._network.logits, torch.tensor(ids, device=self.device), context=self.context)
+        tensor = torch.tensor(ids, dtype=torch.int64, device=self.device)
+        logprobs = token_logprobs(self._network.logits, tensor, context=self.context)
         first = self._vocabulary.decode(ids[:1]) if begin is None else ""
         # Where the first token is half a character, its bytes cannot be told, and the whole text counts.
         unscored = len(first.encode()) if text.startswith(first) else 0
