@@ -1,6 +1,7 @@
 """Prompts and steps of a batch through a decoder."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from aigc.text.packed.attention import Query, attend_block, attend_each
 from aigc.text.packed.linear import LANES
 from aigc.text.packed.parts import Attention, Decoder, rotate
+from aigc.text.packed.past import Past
 from aigc.text.packed.slots import BLOCK, Slots
 from aigc.text.packed.tokens import Piece, Steps, Tokens, chunks, read
 
@@ -26,10 +28,11 @@ class PackedForward:
     Args:
         decoder: The model.
         prompts: Token ids of each row.
+        past: Prompts that were read before, whose beginnings need not be read again; None for none.
     """
 
-    def __init__(self, decoder: Decoder, prompts: Sequence[Sequence[int]]) -> None:
-        self._decoder = decoder
+    def __init__(self, decoder: Decoder, prompts: Sequence[Sequence[int]], *, past: Past | None = None) -> None:
+        self._decoder, self._past = decoder, past
         self._prompts = [tuple(prompt) for prompt in prompts]
         self._layers = [block.attention for block in decoder.blocks]
         self._rows = list(range(len(prompts)))  # of the slots
@@ -42,15 +45,39 @@ class PackedForward:
         source = {prompt: row for row, prompt in enumerate(dict.fromkeys(self._prompts))}
         blocks = max(map(len, source)) // BLOCK + 1
         self._slots = Slots(self._layers, rows=len(source), blocks=blocks, dtype=self._decoder.tokens.dtype)
-        pieces = [Piece(row, 0, prompt, len(prompt) // BLOCK * BLOCK) for prompt, row in source.items()]
+        pieces = [self._piece(prompt, row) for prompt, row in source.items()]
         last: dict[int, Tensor] = {}  # a prompt in several parts leaves the logits of its last
         for part in chunks(pieces, CHUNK):
             tokens = read(part, self._layers, self._slots)
             last |= dict(zip((piece.row for piece in part), self._run(tokens), strict=False))
+        if self._past is not None:
+            for prompt, row in source.items():
+                self._past.keep(prompt, self._slots, row)
         rows = [source[prompt] for prompt in self._prompts]
         if len(source) < len(rows):
             self._slots = self._slots.select(torch.tensor(rows))
         return torch.stack([last[row] for row in rows])
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """How many tokens each row holds."""
+        return tuple(self._lengths)
+
+    def rewind(self, lengths: Sequence[int]) -> None:
+        """Forgets the last tokens of rows, down to these lengths."""
+        self._lengths = list(lengths)
+
+    def read(self, tokens: Sequence[Sequence[int]]) -> list[Tensor]:
+        """Reads some more tokens of each row, one at least, and returns logits `(tokens, vocabulary)` of each row."""
+        counts = [len(ids) for ids in tokens]
+        self._slots.reserve(max(map(sum, zip(self._lengths, counts, strict=True))))
+        pieces = [
+            Piece(row, length, tuple(ids), 0) for row, length, ids in zip(self._rows, self._lengths, tokens, strict=True)
+        ]
+        self._lengths = [length + count for length, count in zip(self._lengths, counts, strict=True)]
+        read_all = read(pieces, self._layers, self._slots)
+        logits = self._run(replace(read_all, last=torch.arange(read_all.count)))
+        return list(torch.split(logits[: read_all.count], counts))
 
     def step(self, tokens: Tensor) -> Tensor:
         """Reads one token per row."""
@@ -67,6 +94,14 @@ class PackedForward:
         if 2 * len(kept) <= self._slots.rows:
             self._slots = self._slots.select(torch.tensor(self._rows))
             self._rows = list(range(len(kept)))
+
+    def _piece(self, prompt: tuple[int, ...], row: int) -> Piece:
+        """What of a prompt is to be read."""
+        start = 0
+        if self._past is not None:
+            self._past.belong(self._decoder)
+            start = self._past.recall(prompt, self._slots, row)
+        return Piece(row, start, prompt[start:], len(prompt) // BLOCK * BLOCK)
 
     def _run(self, tokens: Tokens) -> Tensor:
         """Logits after each piece; rows behind them, where they are fewer than `LANES`, mean nothing."""

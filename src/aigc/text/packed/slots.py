@@ -45,6 +45,16 @@ class Slots:
         keys = self.keys[layer][row, :, :blocks]
         return keys.transpose(2, 3).flatten(1, 2), self.values[layer][row, :, : blocks * BLOCK]
 
+    def copy(self, row: int, blocks: int) -> tuple[list[Tensor], list[Tensor]]:
+        """Copies a row's first blocks: keys and values of each layer."""
+        keys = [keys[row, :, :blocks].clone() for keys in self.keys]
+        return keys, [values[row, :, : blocks * BLOCK].clone() for values in self.values]
+
+    def restore(self, row: int, keys: Sequence[Tensor], values: Sequence[Tensor]) -> None:
+        """Puts what was copied into a row."""
+        for store, part in zip([*self.keys, *self.values], [*keys, *values], strict=True):
+            store[row, :, : part.shape[1]] = part
+
     def reserve(self, slots: int) -> None:
         """Makes room for so many slots in each row."""
         needed = -(-slots // BLOCK)
