@@ -98,7 +98,7 @@ class Int8Linear:
     """
 
     def __init__(self, weights: Weights) -> None:
-        weight = weights.weight.detach().float()
+        weight = weights.weight.detach().float().contiguous()
         scale = weight.abs().amax(1, keepdim=True).clamp(min=1e-12) / 127
         rounded = (weight / scale).round_().clamp_(-127, 127).to(torch.int8)
         self._weight = torch.ops.onednn.qlinear_prepack(rounded, None)

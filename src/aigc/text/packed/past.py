@@ -1,7 +1,7 @@
 """Keys and values of prompts that were read, for prompts that begin alike: what a session keeps between calls.
 
-Only whole blocks of a prompt are kept. They have the bits that reading them again would give (see `attention.py`), so a text
-is the same with a past and without.
+Only whole blocks of a prompt are kept. They have the bits that reading them again would give (see `attention.py`), so a
+text is the same with a past and without.
 """
 
 from collections.abc import Sequence
@@ -53,7 +53,7 @@ class Past:
             self._kept.clear()
 
     def recall(self, prompt: Sequence[int], slots: Slots, row: int) -> int:
-        """Puts the longest beginning of a prompt that is kept into a row, and returns its length; a token is always left."""
+        """Puts the longest beginning of a prompt that is kept into a row; returns its length. A token is always left."""
         shared = [_common(read.ids, prompt) for read in self._kept]
         longest = max(shared, default=0)
         length = min(longest, len(prompt) - 1) // BLOCK * BLOCK
