@@ -1,4 +1,4 @@
-"""The one file that imports transformers: its models, tokenizers and caches behind small types of our own."""
+"""Causal models, tokenizers and caches of transformers behind small types; `_transformers_kinds.py` has other models."""
 
 import contextlib
 import inspect
@@ -14,7 +14,7 @@ from huggingface_hub.errors import StrictDataclassError
 from jinja2 import TemplateError
 from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 from transformers.utils import logging as transformers_logging
 
@@ -24,12 +24,14 @@ from aigc.errors import ModelError, ModelFileError, ModelNotFoundError
 from aigc.text.forwards import SlotCache
 from aigc.text.slots import LayerSlots, Positions, causal_mask
 
-__all__ = ["Recommended", "TransformersNetwork", "Vocabulary", "download", "load_model", "load_tokenizer", "save"]
+__all__ = [
+    "Recommended", "TransformersNetwork", "Vocabulary", "download", "evaluating", "load_model", "load_tokenizer", "loading",
+    "save",
+]  # fmt: skip
 
-# What a forward that does not fit a cache or a mask raises; used where we try one and have another.
 # The name of the cache in forward and in its output: of newer transformers, of older, of older recurrent models.
 _CACHE_NAMES = ("cache", "cache_params", "past_key_values")
-
+# What a forward that does not fit a cache or a mask raises; used where we try one and have another.
 MISFIT = (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
 
 
@@ -84,10 +86,11 @@ class TransformersNetwork:
 
     def __init__(self, model: PreTrainedModel) -> None:
         if not isinstance(model, PreTrainedModel):
-            raise fail_type("model", "a transformers causal language model", model)
+            raise fail_type("model", "a language model of transformers", model)
         if getattr(model.config, "is_encoder_decoder", False) or not model.can_generate():
-            cure = "Load it with transformers.AutoModelForCausalLM."
-            raise fail_type("model", "a causal language model", type(model).__name__, cure)
+            cure = "Load it with AutoModelForCausalLM, AutoModelForSeq2SeqLM or AutoModelForMaskedLM."
+            condition = "a causal language model, an encoder-decoder or a masked language model, that reads text"
+            raise fail_type("model", condition, type(model).__name__, cure)
         self.model = model
         self._accepts = _parameters(model)
         self._cache_name = next(name for name in _CACHE_NAMES if name in self._accepts or name == _CACHE_NAMES[-1])
@@ -164,7 +167,7 @@ class TransformersNetwork:
 
     def logits(self, ids: Tensor) -> Tensor:
         """Logits `(rows, length, vocabulary)` at every position of `ids`, without a cache."""
-        with _evaluating(self.model):
+        with evaluating(self.model):
             logits: Tensor = self.model(input_ids=ids, use_cache=False).logits
         return logits
 
@@ -172,7 +175,7 @@ class TransformersNetwork:
         if "logits_to_keep" in self._accepts:
             arguments["logits_to_keep"] = 1
         arguments[self._cache_name] = cache
-        with _evaluating(self.model):
+        with evaluating(self.model):
             return self.model(input_ids=ids, use_cache=True, **arguments)
 
     def _masks(self, at: Positions) -> Tensor | dict[str, Tensor]:
@@ -185,21 +188,24 @@ class TransformersNetwork:
 class Vocabulary:
     """A tokenizer, with the ids that begin and end a text."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, *, whole: bool = False) -> None:
         if not isinstance(tokenizer, PreTrainedTokenizerBase):
             raise fail_type("tokenizer", "a transformers tokenizer", tokenizer)
         self.tokenizer = tokenizer
-        recommended = model.generation_config
+        recommended = getattr(model, "generation_config", None)  # a masked model has none
         self.ends = _ids(
             getattr(recommended, "eos_token_id", None),
             getattr(model.config, "eos_token_id", None),
             tokenizer.eos_token_id,
         )
         self.begin: int | None = tokenizer.bos_token_id
+        self._whole = whole  # an encoder reads a text with what closes it
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text, with the special tokens that the tokenizer puts around one."""
         ids: list[int] = self.tokenizer(text, verbose=False)["input_ids"]
+        if self._whole:
+            return ids
         plain: list[int] = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
         # A tokenizer made for training may close the text, which is to go on: what it added behind is left out. And a
         # text that begins with the begin token, as a chat template writes it, gets no second one.
@@ -227,7 +233,8 @@ class Vocabulary:
 
     def recommended(self, model: PreTrainedModel) -> Recommended | None:
         """What `generation_config.json` recommends for sampling; None if it does not ask to sample."""
-        says: dict[str, Any] = model.generation_config.to_diff_dict() if model.generation_config else {}
+        config = getattr(model, "generation_config", None)
+        says: dict[str, Any] = config.to_diff_dict() if config else {}
         if not says.get("do_sample"):
             return None
         return Recommended(says.get("temperature"), says.get("top_k"), says.get("top_p"), says.get("min_p"))
@@ -246,7 +253,7 @@ def download(name: str, *, revision: str | None) -> Path:
         folder = huggingface_hub.snapshot_download(
             name,
             revision=revision,
-            allow_patterns=["model*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"],
+            allow_patterns=["model*.safetensors", "*.json", "*.txt", "*.model", "*.spm", "*.jinja"],
             ignore_patterns=["manifest.json", "*/*"],
         )
     except OSError as error:
@@ -258,15 +265,17 @@ def download(name: str, *, revision: str | None) -> Path:
     return Path(folder)
 
 
-def load_model(folder: Path, *, dtype: torch.dtype) -> PreTrainedModel:
-    """Loads a causal language model on the CPU: safetensors only, no remote code, every tensor accounted for.
+def load_model(folder: Path, *, dtype: torch.dtype, kind: Any, spare: Sequence[str] = ()) -> PreTrainedModel:
+    """Loads a model of an Auto class on the CPU: safetensors only, no remote code, every tensor accounted for.
+
+    Tensors of heads that write nothing may be left over: `spare` holds parts of their names.
 
     Raises:
         ModelFileError: If a file cannot be read, or the tensors are not those that the configuration asks for.
     """
     # transformers draws initial values for tensors that are missing, before it tells us of them.
-    with _quiet(), _as_our_errors(folder), preserved_rng():
-        model, info = AutoModelForCausalLM.from_pretrained(
+    with loading(folder), preserved_rng():
+        model, info = kind.from_pretrained(
             folder,
             dtype=dtype,
             trust_remote_code=False,
@@ -274,9 +283,10 @@ def load_model(folder: Path, *, dtype: torch.dtype) -> PreTrainedModel:
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
-    kinds = (("missing_keys", "missing"), ("unexpected_keys", "left over"), ("mismatched_keys", "misshapen"))
-    for kind, meaning in kinds:
-        if names := sorted(map(str, info.get(kind) or ())):
+    parts = (("missing_keys", "missing"), ("unexpected_keys", "left over"), ("mismatched_keys", "misshapen"))
+    for part, meaning in parts:
+        kept = spare if part == "unexpected_keys" else ()
+        if names := sorted(name for name in map(str, info.get(part) or ()) if not any(word in name for word in kept)):
             raise ModelFileError(
                 f"the weights in {folder} do not fit its config.json: {len(names)} tensors {meaning}, "
                 f"the first of them {names[0]}. Save the model again with save_pretrained."
@@ -290,7 +300,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     Raises:
         ModelFileError: If it cannot be read.
     """
-    with _quiet(), _as_our_errors(folder):
+    with loading(folder):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     return tokenizer
 
@@ -303,9 +313,11 @@ def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Pat
 
 
 @contextlib.contextmanager
-def _as_our_errors(folder: Path) -> Iterator[None]:
+def loading(folder: Path) -> Iterator[None]:
+    """Runs what reads a folder quietly, and turns its errors into ours."""
     try:
-        yield
+        with _quiet():
+            yield
     except (*MISFIT, OSError, ImportError, SafetensorError, StrictDataclassError) as error:
         raise ModelFileError(
             f"{folder} cannot be loaded: {_first_line(error)}. Download or save the model again."
@@ -332,7 +344,7 @@ def _quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _evaluating(model: PreTrainedModel) -> Iterator[None]:
+def evaluating(model: PreTrainedModel) -> Iterator[None]:
     """Runs a model without dropout, and gives a model in training back as it was."""
     if not model.training:
         yield

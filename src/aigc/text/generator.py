@@ -13,11 +13,12 @@ from aigc import checkpoint
 from aigc import device as devices
 from aigc.sampling import Sampler
 from aigc.text import files, plan, requests
-from aigc.text._transformers import TransformersNetwork, Vocabulary, download, load_model, load_tokenizer, save
+from aigc.text._transformers import download, load_tokenizer, save
+from aigc.text._transformers_kinds import adapt, load_model
+from aigc.text.gaps import GapRow, Infilling
 from aigc.text.requests import Message, Seeds, Stops, Writers
-from aigc.text.results import Chunk, Completion, Completions, Score
+from aigc.text.results import Chunk, Completion, Completions, Filled, Score
 from aigc.text.rows import Request, Row
-from aigc.text.scoring import token_logprobs
 from aigc.text.writing import write
 
 if TYPE_CHECKING:
@@ -29,16 +30,17 @@ DEFAULT_MODEL = Path(__file__).parent / "default_model"
 
 
 class Generator:
-    """Writes text with a causal language model of transformers.
+    """Writes text with a language model of transformers: causal, encoder-decoder or masked.
 
     A row's text depends on its own prompt, seed, sampler and model alone: never on the rows beside it.
 
     Args:
-        model: A transformers causal language model that you hold. It is used where it is and never changed.
+        model: A transformers language model that you hold. It is used where it is and never changed.
         tokenizer: Its tokenizer.
+        infilling: How a masked model's `generate` fills gaps; None is `Infilling()`.
 
     Raises:
-        TypeParameterError: If either is something else.
+        TypeParameterError: If one is something else, or `infilling` is given for a model that is not masked.
 
     Example:
         >>> gen = Generator.default()
@@ -50,9 +52,10 @@ class Generator:
         True
     """
 
-    def __init__(self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:
-        self._network = TransformersNetwork(model)
-        self._vocabulary = Vocabulary(tokenizer, model)
+    def __init__(
+        self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", *, infilling: Infilling | None = None
+    ) -> None:
+        self._network, self._vocabulary = adapt(model, tokenizer, infilling=infilling)
 
     @classmethod
     def default(cls, *, device: str | torch.device = "auto", dtype: str | torch.dtype = "auto") -> Self:
@@ -120,7 +123,7 @@ class Generator:
 
     @property
     def context(self) -> int | None:
-        """The longest prompt and text together, in tokens; None if the model sets no limit."""
+        """The longest prompt and text together, in tokens, or text alone if an encoder reads the prompt; None: no limit."""
         return self._network.context
 
     @cached_property
@@ -168,11 +171,8 @@ class Generator:
 
         Example:
             >>> gen = Generator.default()
-            >>> gen.generate(["The sea", "春风"], max_new_tokens=4, seed=1).texts == [
-            ...     gen.generate("The sea", max_new_tokens=4, seed=[c.seed]).texts[0] if c.prompt == "The sea"
-            ...     else gen.generate("春风", max_new_tokens=4, seed=[c.seed]).texts[0]
-            ...     for c in gen.generate(["The sea", "春风"], max_new_tokens=4, seed=1)
-            ... ]
+            >>> out = gen.generate(["The sea", "春风"], max_new_tokens=4, seed=1)
+            >>> out.texts == [gen.generate(c.prompt, max_new_tokens=4, seed=[c.seed])[0].text for c in out]
             True
         """
         rows = self._requests(prompts, n=n, max_new_tokens=max_new_tokens, seed=seed)
@@ -309,8 +309,27 @@ class Generator:
             True
         """
         one = isinstance(texts, str)
-        scores = [self._score(text) for text in requests.strings("texts", [texts] if one else texts)]
+        values = requests.strings("texts", [texts] if one else texts)
+        scores = [requests.score(self._network, self._vocabulary, text) for text in values]
         return scores[0] if one else scores
+
+    @overload
+    def fill(self, texts: str, *, top: int = 5) -> Filled: ...  # type: ignore[overload-overlap]
+    @overload
+    def fill(self, texts: Sequence[str], *, top: int = 5) -> list[Filled]: ...
+    def fill(self, texts: str | Sequence[str], *, top: int = 5) -> Filled | list[Filled]:
+        """Says which tokens a masked model expects in the gaps of texts: `fill("Paris is the [MASK] of France.").text`.
+
+        Args:
+            texts: One text, or several, with the tokenizer's mask token in each gap; each is read by itself.
+            top: Candidates per gap, at least 1.
+
+        Raises:
+            ParameterError: If a text has no mask, or is longer than the model reads.
+            ModelError: If the model is not masked.
+        """
+        found = requests.fill(self._network, texts, top=top)
+        return found[0] if isinstance(texts, str) else found
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes model, tokenizer and a manifest of checksums to a folder, all or nothing.
@@ -335,14 +354,7 @@ class Generator:
         return self._build(encoded, n=n, max_new_tokens=max_new_tokens, seed=seed)
 
     def _build(self, encoded: list[tuple[str, list[int]]], *, n: int, max_new_tokens: int, seed: Seeds) -> list[Request]:
-        return requests.build(
-            encoded,
-            n=n,
-            max_new_tokens=max_new_tokens,
-            seed=seed,
-            context=self.context,
-            vocabulary=self._network.vocabulary,
-        )
+        return requests.build(encoded, n=n, max_new_tokens=max_new_tokens, seed=seed, network=self._network)
 
     def _encode(self, text: str) -> list[int]:
         ids = self._vocabulary.encode(text)
@@ -374,26 +386,13 @@ class Generator:
 
     def _write(
         self, part: Sequence[Request], chosen: requests.Chosen, stops: tuple[str, ...]
-    ) -> Iterator[tuple[Row, Chunk]]:
+    ) -> Iterator[tuple[Row | GapRow, Chunk]]:
+        requests.check_stops(self._network, stops)
         return write(
             part,
-            self.plan.way(self._network, [request.ids for request in part]),
+            self.plan.way(self._network, [request.read for request in part]),
             chosen.of([request.index for request in part]),
             decode=self._vocabulary.decode,
             ends=self._vocabulary.ends,
             stops=stops,
         )
-
-    @torch.inference_mode()
-    def _score(self, text: str) -> Score:
-        ids = self._vocabulary.encode(text)
-        begin = self._vocabulary.begin
-        if begin is not None and ids[:1] != [begin]:
-            ids = [begin, *ids]
-        requests.check_ids(ids, self._network.vocabulary)
-        tensor = torch.tensor(ids, dtype=torch.int64, device=self.device)
-        logprobs = token_logprobs(self._network.logits, tensor, context=self.context)
-        first = self._vocabulary.decode(ids[:1]) if begin is None else ""
-        # Where the first token is half a character, its bytes cannot be told, and the whole text counts.
-        unscored = len(first.encode()) if text.startswith(first) else 0
-        return Score(tuple(ids[1:]), tuple(logprobs), len(text.encode()) - unscored)
