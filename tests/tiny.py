@@ -60,7 +60,13 @@ def tokenizer(*, begin: bool = False) -> hf.PreTrainedTokenizerFast:
 
 WIDE = 261  # 256 bytes, begin, end, mask, padding, unknown
 MASK = "<mask>"
-_ENCODER = {"vocab_size": WIDE, "pad_token_id": 259, "bos_token_id": 256, "eos_token_id": 257, "max_position_embeddings": 96}
+_ENCODER = {
+    "vocab_size": WIDE,
+    "pad_token_id": 259,
+    "bos_token_id": 256,
+    "eos_token_id": 257,
+    "max_position_embeddings": 96,
+}
 _BOTH = {
     "vocab_size": WIDE, "pad_token_id": 259, "bos_token_id": 256, "eos_token_id": 257, "d_model": 32, "encoder_layers": 2,
     "decoder_layers": 2, "encoder_attention_heads": 4, "decoder_attention_heads": 4, "encoder_ffn_dim": 64,

@@ -118,7 +118,9 @@ def test_the_other_doors_write_the_same() -> None:
 
 def test_logprobs_are_those_of_a_forward_without_cache() -> None:
     gen = generator("marian")
-    for source, c in zip(SOURCES, gen.generate(SOURCES, max_new_tokens=8, sampler=TopP(1.0), seed=2, logprobs=True), strict=True):
+    for source, c in zip(
+        SOURCES, gen.generate(SOURCES, max_new_tokens=8, sampler=TopP(1.0), seed=2, logprobs=True), strict=True
+    ):
         ids = torch.tensor([TOKENIZER(source)["input_ids"]])
         written = torch.tensor([[259, *c.tokens[:-1]]])
         with torch.no_grad():
@@ -197,7 +199,9 @@ def test_what_an_encoder_decoder_cannot_do_is_said() -> None:
     with pytest.raises(ParameterError, match="AutoModelForSeq2SeqLM"):
         aigc.Generator(headless, TOKENIZER)
     with torch.random.fork_rng():
-        small = hf.T5ForConditionalGeneration(hf.T5Config(vocab_size=100, d_model=32, num_heads=4, d_kv=8, num_layers=2))
+        small = hf.T5ForConditionalGeneration(
+            hf.T5Config(vocab_size=100, d_model=32, num_layers=1, decoder_start_token_id=0)
+        )
     with pytest.raises(ParameterError, match="another model's tokenizer"):
         aigc.Generator(small, TOKENIZER).generate("abc")
 

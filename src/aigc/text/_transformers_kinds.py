@@ -17,7 +17,6 @@ from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
-from aigc import device as devices
 from aigc._checks import fail_type
 from aigc.errors import ModelError
 from aigc.text import _transformers as causal
@@ -217,7 +216,7 @@ class MaskedNetwork:
         """
         raise ModelError(
             f"{type(self.model).__name__} cannot score a text: it is not causal, and knows the chance of a token given "
-            "those on both sides; such chances do not multiply to that of the text. Use fill, or a causal model such as GPT-2."
+            "those on both sides; these do not multiply to that of the text. Use fill, or a causal model such as GPT-2."
         )
 
 
@@ -250,14 +249,14 @@ def load_model(folder: Path, *, dtype: torch.dtype) -> PreTrainedModel:
     Raises:
         ModelFileError: If a file cannot be read, or the tensors are not those that the configuration asks for.
     """
-    with causal.loading(folder), devices.preserved_rng():
+    with causal.loading(folder):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    made_for = (getattr(config, "architectures", None) or [""])[0]
-    if made_for in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values():
-        return causal.load_model(folder, dtype=dtype, kind=AutoModelForCausalLM)
-    if getattr(config, "is_encoder_decoder", False):
+        made_for = (config.architectures or [""])[0]
+        causal_one = made_for in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()
+        masks = made_for.endswith(("ForMaskedLM", "ForPreTraining"))
+    if config.is_encoder_decoder and not causal_one:
         return causal.load_model(folder, dtype=dtype, kind=AutoModelForSeq2SeqLM)
-    if made_for.endswith(("ForMaskedLM", "ForPreTraining")) and config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
+    if masks and not causal_one and config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
         return causal.load_model(folder, dtype=dtype, kind=AutoModelForMaskedLM, spare=_SPARE)
     return causal.load_model(folder, dtype=dtype, kind=AutoModelForCausalLM)
 
