@@ -112,12 +112,12 @@ def _made(kind: type, config: hf.PreTrainedConfig, dtype: torch.dtype, spread: f
     return made.to(dtype)
 
 
-def closed_tokenizer(*, begin: bool = True) -> hf.PreTrainedTokenizerFast:
+def closed_tokenizer(*, begin: bool = True, mask: str = MASK) -> hf.PreTrainedTokenizerFast:
     """Bytes as tokens, with a mask; it closes a text, and opens it too, as the tokenizers of encoders do."""
     inner = tokenizer().backend_tokenizer
-    inner.add_special_tokens([MASK, "<pad>", "<unk>"])
+    inner.add_special_tokens([mask, "<pad>", "<unk>"])
     around = "<s> $A </s>" if begin else "$A </s>"
     inner.post_processor = processors.TemplateProcessing(single=around, special_tokens=[("<s>", 256), ("</s>", 257)])
     return hf.PreTrainedTokenizerFast(
-        tokenizer_object=inner, bos_token="<s>", eos_token="</s>", mask_token=MASK, pad_token="<pad>", unk_token="<unk>"
+        tokenizer_object=inner, bos_token="<s>", eos_token="</s>", mask_token=mask, pad_token="<pad>", unk_token="<unk>"
     )
