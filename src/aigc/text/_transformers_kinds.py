@@ -26,7 +26,7 @@ from aigc.text.gaps import Infilling
 __all__ = ["MaskedNetwork", "Network", "Seq2SeqNetwork", "adapt", "load_model"]
 
 # Heads that BERT was trained with beside the one that predicts words; checkpoints keep them.
-_SPARE = ("pooler.", "seq_relationship.", "discriminator_predictions.", "sop_classifier.")
+_SPARE = ("pooler.", "seq_relationship.", "sop_classifier.")
 
 
 class Seq2SeqNetwork:
@@ -205,7 +205,7 @@ class MaskedNetwork:
     def predict(self, ids: Tensor) -> Tensor:
         """Logits `(rows, length, vocabulary)` of every position of `ids` `(rows, length)`, without padding."""
         with evaluating(self.model):
-            logits: Tensor = self.model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+            logits: Tensor = self.model(input_ids=ids).logits
         return logits
 
     def logits(self, ids: Tensor) -> Tensor:

@@ -151,7 +151,7 @@ class Generator:
         """Writes `n` continuations of each prompt.
 
         Args:
-            prompts: One prompt, or several.
+            prompts: One prompt, or several: a source where an encoder reads it, gaps to fill for a masked model.
             n: Continuations per prompt, at least 1; more than one need a sampler that draws.
             max_new_tokens: Tokens per continuation, at least 1. A text also ends where the model's context does.
             sampler: A filter, a chain of filters, a sampler, or one of these per row. By default what the model's

@@ -44,7 +44,7 @@ class Completion:
     """A text that a model wrote, and what is needed to write it again.
 
     Attributes:
-        text: What follows the prompt: whole characters, without the stop string.
+        text: What follows the prompt: whole characters, without the stop string. Of a prompt with masks, the whole filled.
         tokens: The ids drawn, in order, with the end-of-text token where the model drew one.
         logprobs: One log-probability per token, in nats, under the distribution it was drawn from, after temperature
             and filters; None unless asked for.
