@@ -332,3 +332,29 @@ def test_characters_of_several_tokens_come_whole() -> None:
         "夏",
         "喜",
     ]
+
+
+@given(
+    parts=st.lists(st.text("ab 春(", max_size=4), min_size=2, max_size=5), letters=st.text("xyz", min_size=4, max_size=4)
+)
+def test_tokens_without_spaces_change_nothing_around_them(parts: list[str], letters: str) -> None:
+    """A law of all tokenizers whose spaces are tokens: the text is what the user wrote, with the tokens in the gaps."""
+    ids = TOKENIZER("<mask>".join(parts))["input_ids"]
+    gaps = [i for i, id in enumerate(ids) if id == 258]
+    tokens = {gap: TOKENIZER(letter)["input_ids"][1] for gap, letter in zip(gaps, letters, strict=False)}
+    made = pieces(ids, tokens, parts, decode=RULES["confident", 0]._vocabulary.decode)
+    assert made == [*(part + letter for part, letter in zip(parts[:-1], letters, strict=False)), parts[-1]]
+
+
+def test_texts_of_equal_length_share_a_forward(monkeypatch: pytest.MonkeyPatch) -> None:
+    gen = generator()
+    assert gen.plan.forward == "lengths"
+    forward, seen = gen.model.forward, []
+
+    def counted(*, input_ids: torch.Tensor) -> Any:
+        seen.append(tuple(input_ids.shape))
+        return forward(input_ids=input_ids)
+
+    monkeypatch.setattr(gen.model, "forward", counted)
+    gen.generate(["ab<mask>", "abcd<mask>", "cd<mask>"], seed=0)
+    assert seen == [(2, 5), (1, 7)]

@@ -46,6 +46,7 @@ class Seq2SeqNetwork:
         )
         self._opening = _first(getattr(says, "forced_bos_token_id", None))
         banned = [ids[0] for ids in getattr(says, "bad_words_ids", None) or () if len(ids) == 1]
+        self._output: Any = BaseModelOutput  # what the encoder returns; a mixture of experts looks for more fields in it
         self._banned = sorted({*banned, *(getattr(says, "suppress_tokens", None) or ())})
 
     @property
@@ -97,7 +98,9 @@ class Seq2SeqNetwork:
         """What the encoder makes of a source `(1, length)`: `(1, length, features)`."""
         with evaluating(self.model):
             encoder = self.model.get_encoder()
-            read: Tensor = encoder(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
+            output = encoder(input_ids=ids, attention_mask=torch.ones_like(ids))
+        self._output = type(output)
+        read: Tensor = output.last_hidden_state
         return read
 
     def cache(self) -> EncoderDecoderCache:
@@ -148,7 +151,7 @@ class Seq2SeqNetwork:
     def _run(self, ids: Tensor, source: Tensor, mask: Tensor, **arguments: Any) -> Any:
         with evaluating(self.model):
             return self.model(
-                encoder_outputs=BaseModelOutput(last_hidden_state=source),
+                encoder_outputs=self._output(last_hidden_state=source),
                 attention_mask=mask,
                 decoder_input_ids=ids,
                 **arguments,

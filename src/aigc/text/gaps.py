@@ -166,7 +166,7 @@ def join(left: str, piece: str, *, part: bool) -> str:
     ('re big', '春天')
     """
     word = piece.lstrip(" ")
-    if part and left.strip():
+    if part:
         return left.rstrip() + word
     apart = piece != word and left[-1:].isalnum() and _closed(left, piece) == piece
     return f"{left} {word}" if apart else left + word
