@@ -246,6 +246,8 @@ def test_a_row_of_bad_logits_ends_and_its_neighbours_do_not_notice(monkeypatch: 
     assert (out[1].finish_reason, out[1].status, out[1].text, out[1].tokens) == ("error", Status.NAN, "", ())
     assert [out[i].text for i in (0, 2)] == [healthy[i].text for i in (0, 2)]
     assert out._repr_html_()
+    with pytest.raises(ModelError, match="NaN or infinite logits"):
+        gen.fill(texts)
 
 
 @pytest.mark.parametrize(
@@ -285,6 +287,8 @@ def test_what_a_masked_model_cannot_do_is_said() -> None:
         headless = hf.BertModel(tiny.MASKED["bert"])
     with pytest.raises(ParameterError, match="AutoModelForMaskedLM"):
         aigc.Generator(headless, TOKENIZER)
+    with pytest.raises(ParameterError, match="must be an Infilling"):
+        aigc.Generator(tiny.masked("bert"), TOKENIZER, infilling="confident")  # type: ignore[arg-type]
     with pytest.raises(ParameterError, match="order must be"):
         Infilling(order="right to left")  # type: ignore[arg-type]
     with pytest.raises(ParameterError, match="sweeps must be"):
@@ -325,7 +329,9 @@ def test_heads_that_fill_nothing_may_be_left_over_and_nothing_else(tmp_path: Pat
 def test_characters_of_several_tokens_come_whole() -> None:
     ids = TOKENIZER("春<mask><mask><mask>喜")["input_ids"]
     summer = TOKENIZER("夏", add_special_tokens=False)["input_ids"]
-    decode = generator()._vocabulary.decode
+    decode = RULES["confident", 0]._vocabulary.decode
+    halves = {7: "a", 8: "b\ufffd"}  # tokens that end within a character
+    assert pieces([7, 0], {1: 8}, ["a", "!"], decode=lambda ids: "".join(halves[id] for id in ids)) == ["ab", "!"]
     assert pieces(ids, dict(zip([4, 5, 6], summer, strict=True)), ["春", "", "", "喜"], decode=decode) == [
         "春",
         "",

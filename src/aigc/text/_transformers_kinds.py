@@ -236,6 +236,8 @@ def adapt(
         ModelError: If a masked model's tokenizer has no mask token.
     """
     masked = isinstance(model, PreTrainedModel) and _is_masked(model)
+    if infilling is not None and not isinstance(infilling, Infilling):
+        raise fail_type("infilling", "an Infilling", infilling)
     if infilling is not None and not masked:
         raise fail_type("infilling", "left out: only a masked model fills gaps", infilling)
     if masked:

@@ -121,6 +121,7 @@ def fill(network: MaskedNetwork, name: str, text: str, *, top: int) -> Filled:
 
     Raises:
         ParameterError: If the text has no mask, or is too long, or `top` is more than there are tokens.
+        ModelError: If the logits are no numbers.
     """
     top = integer("top", top, low=1, high=network.vocabulary - len(network.banned))
     token = network.mask_token
@@ -131,6 +132,11 @@ def fill(network: MaskedNetwork, name: str, text: str, *, top: int) -> Filled:
     gaps = [i for i, id in enumerate(ids) if id == network.mask]
     logits = network.predict(torch.tensor([ids], device=network.device))[0, gaps]
     logprobs = logits.double().log_softmax(-1)
+    if logprobs.isnan().any():
+        raise ModelError(
+            f"{type(network.model).__name__} returned NaN or infinite logits for {name}, which name no token. "
+            "Load it in float32, or look for a damaged weight."
+        )
     banned = torch.tensor(network.banned, dtype=torch.int64, device=logits.device)
     best = logprobs.index_fill(-1, banned, -torch.inf).topk(top)
     written = text.split(token)
