@@ -4,7 +4,7 @@ import copy
 
 import torch
 import transformers as hf
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
 VOCABULARY = 258  # 256 bytes, begin, end
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
@@ -56,3 +56,68 @@ def tokenizer(*, begin: bool = False) -> hf.PreTrainedTokenizerFast:
     inner.decoder = decoders.ByteLevel()
     special = {"bos_token": "<s>"} if begin else {}
     return hf.PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="</s>", **special)
+
+
+WIDE = 261  # 256 bytes, begin, end, mask, padding, unknown
+MASK = "<mask>"
+_ENCODER = {
+    "vocab_size": WIDE,
+    "pad_token_id": 259,
+    "bos_token_id": 256,
+    "eos_token_id": 257,
+    "max_position_embeddings": 96,
+}
+_BOTH = {
+    "vocab_size": WIDE, "pad_token_id": 259, "bos_token_id": 256, "eos_token_id": 257, "d_model": 32, "encoder_layers": 2,
+    "decoder_layers": 2, "encoder_attention_heads": 4, "decoder_attention_heads": 4, "encoder_ffn_dim": 64,
+    "decoder_ffn_dim": 64, "max_position_embeddings": 96, "forced_eos_token_id": None,
+}  # fmt: skip
+
+SEQ2SEQ: dict[str, hf.PreTrainedConfig] = {
+    "t5": hf.T5Config(
+        vocab_size=WIDE, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4, pad_token_id=259, eos_token_id=257,
+        decoder_start_token_id=259,
+    ),
+    "bart": hf.BartConfig(**_BOTH, decoder_start_token_id=257, tie_word_embeddings=False),
+    "marian": hf.MarianConfig(**_BOTH, decoder_start_token_id=259),
+}  # fmt: skip
+
+MASKED: dict[str, hf.PreTrainedConfig] = {
+    "bert": hf.BertConfig(**_ENCODER, **SIZES),
+    "roberta": hf.RobertaConfig(**_ENCODER | {"max_position_embeddings": 360}, **SIZES),
+    "distilbert": hf.DistilBertConfig(
+        vocab_size=WIDE, pad_token_id=259, dim=32, n_layers=2, n_heads=4, hidden_dim=64, max_position_embeddings=96
+    ),
+}
+
+
+def seq2seq(name: str, *, dtype: torch.dtype = torch.float32) -> hf.PreTrainedModel:
+    """A random encoder-decoder model, whose logits depend on the source."""
+    return _made(hf.AutoModelForSeq2SeqLM, SEQ2SEQ[name], dtype, 6.0)
+
+
+def masked(name: str, *, dtype: torch.dtype = torch.float32) -> hf.PreTrainedModel:
+    """A random masked model."""
+    return _made(hf.AutoModelForMaskedLM, MASKED[name], dtype, 8.0)
+
+
+def _made(kind: type, config: hf.PreTrainedConfig, dtype: torch.dtype, spread: float) -> hf.PreTrainedModel:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        made = kind.from_config(copy.deepcopy(config)).eval()
+        with torch.no_grad():
+            for parameter in made.parameters():
+                if parameter.ndim >= 2:
+                    parameter.mul_(spread)
+    return made.to(dtype)
+
+
+def closed_tokenizer(*, begin: bool = True, mask: str = MASK) -> hf.PreTrainedTokenizerFast:
+    """Bytes as tokens, with a mask; it closes a text, and opens it too, as the tokenizers of encoders do."""
+    inner = tokenizer().backend_tokenizer
+    inner.add_special_tokens([mask, "<pad>", "<unk>"])
+    around = "<s> $A </s>" if begin else "$A </s>"
+    inner.post_processor = processors.TemplateProcessing(single=around, special_tokens=[("<s>", 256), ("</s>", 257)])
+    return hf.PreTrainedTokenizerFast(
+        tokenizer_object=inner, bos_token="<s>", eos_token="</s>", mask_token=mask, pad_token="<pad>", unk_token="<unk>"
+    )

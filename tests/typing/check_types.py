@@ -10,7 +10,7 @@ import aigc
 from aigc import kernels
 from aigc.device import Placement, backoff, place
 from aigc.sampling import Chain, Filter, Sampler, Temperature, TopP, as_sampler, chain
-from aigc.text import Chunk, Completion, Completions, Score
+from aigc.text import Chunk, Completion, Completions, Filled, Score
 
 
 def inferred(gen: aigc.Generator, logits: Tensor) -> None:
@@ -24,6 +24,8 @@ def inferred(gen: aigc.Generator, logits: Tensor) -> None:
     assert_type(gen.astream("a"), AsyncIterator[Chunk])
     assert_type(gen.score("a"), Score)
     assert_type(gen.score(["a"]), list[Score])
+    assert_type(gen.fill("a"), Filled)
+    assert_type(gen.fill(["a"]), list[Filled])
     assert_type(gen.chat([{"role": "user", "content": "hello"}]), Completion)
     assert_type(gen.chat([[{"role": "user", "content": "hello"}]]), Completions)
     assert_type(aigc.Generator.default(), aigc.Generator)

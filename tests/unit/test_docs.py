@@ -44,6 +44,22 @@ def test_the_sampler_of_the_guide_runs() -> None:
     assert torch.equal(state[0], draw.token)
 
 
+def test_the_examples_of_the_other_models_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    import aigc
+    import tiny
+
+    held = {
+        "Helsinki-NLP/opus-mt-en-zh": aigc.Generator(tiny.seq2seq("marian"), tiny.closed_tokenizer(begin=False)),
+        "google-bert/bert-base-cased": aigc.Generator(tiny.masked("bert"), tiny.closed_tokenizer(mask="[MASK]")),
+    }
+    monkeypatch.setattr(aigc.Generator, "from_pretrained", held.__getitem__)
+    names: dict = {}
+    for block in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "seq2seq.md").read_text(), flags=re.DOTALL):
+        exec(compile(block, "seq2seq.md", "exec"), names)
+    assert "together: each source is read by itself" in capsys.readouterr().out
+    assert len(names["several"]) == len(names["out"]) == len({c.tokens for c in names["out"]}) == 3
+
+
 @pytest.mark.parametrize(
     ("page", "printed"),
     [

@@ -4,8 +4,15 @@ generator.py       the face: arguments, defaults, the loop
 requests.py        arguments checked and turned into rows
 files.py           a model's folder, checked before it is read
 _transformers.py   models, tokenizers and caches of transformers behind small types
+_transformers_kinds.py   the same for encoder-decoder and masked models
+_transformers_files.py   read from folders and written to them
+packed/            a decoder of our own on packed weights, for the CPU
 plan.py            which way a model's batches run, found by trying
-forwards.py        the ways: slots, padded, alone
+forwards.py        the ways of causal models: slots, padded, alone
+seq2seq.py         the ways of encoder-decoder models: together, apart
+masked.py          the way of masked models, and what they say of a gap
+gaps.py            texts whose tokens go into gaps
+speculation.py     guesses that change no token
 slots.py           where keys and values live
 loop.py            forward, draw, hand out; knows token ids only
 rows.py            a text in the making
@@ -18,7 +25,8 @@ results.py         what comes back
 from aigc.device import preserved_environment
 
 with preserved_environment():  # transformers brings in torch's compiler, which sets a variable for its cache
+    from aigc.text.gaps import Infilling
     from aigc.text.generator import Generator
-    from aigc.text.results import Chunk, Completion, Completions, Score
+    from aigc.text.results import Candidate, Chunk, Completion, Completions, Filled, Gap, Score
 
-__all__ = ["Chunk", "Completion", "Completions", "Generator", "Score"]
+__all__ = ["Candidate", "Chunk", "Completion", "Completions", "Filled", "Gap", "Generator", "Infilling", "Score"]

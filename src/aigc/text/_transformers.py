@@ -1,36 +1,28 @@
-"""The one file that imports transformers: its models, tokenizers and caches behind small types of our own."""
+"""Causal models, tokenizers and caches of transformers behind small types; `_transformers_kinds.py` has other models."""
 
 import contextlib
 import inspect
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import huggingface_hub
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from jinja2 import TemplateError
-from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
-from transformers.utils import logging as transformers_logging
 
 from aigc._checks import fail_type
-from aigc.device import preserved_rng
-from aigc.errors import ModelError, ModelFileError, ModelNotFoundError
+from aigc.errors import ModelError
 from aigc.text.forwards import SlotCache
 from aigc.text.packed.source import Source
 from aigc.text.slots import LayerSlots, Positions, causal_mask
 
-__all__ = ["Recommended", "TransformersNetwork", "Vocabulary", "download", "load_model", "load_tokenizer", "save"]
+__all__ = ["MISFIT", "Recommended", "TransformersNetwork", "Vocabulary", "evaluating", "first_line"]
 
-# What a forward that does not fit a cache or a mask raises; used where we try one and have another.
 # The name of the cache in forward and in its output: of newer transformers, of older, of older recurrent models.
 _CACHE_NAMES = ("cache", "cache_params", "past_key_values")
-
+# What a forward that does not fit a cache or a mask raises; used where we try one and have another.
 MISFIT = (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
 
 
@@ -85,10 +77,11 @@ class TransformersNetwork:
 
     def __init__(self, model: PreTrainedModel) -> None:
         if not isinstance(model, PreTrainedModel):
-            raise fail_type("model", "a transformers causal language model", model)
+            raise fail_type("model", "a language model of transformers", model)
         if getattr(model.config, "is_encoder_decoder", False) or not model.can_generate():
-            cure = "Load it with transformers.AutoModelForCausalLM."
-            raise fail_type("model", "a causal language model", type(model).__name__, cure)
+            cure = "Load it with AutoModelForCausalLM, AutoModelForSeq2SeqLM or AutoModelForMaskedLM."
+            condition = "a causal language model, an encoder-decoder or a masked language model, that reads text"
+            raise fail_type("model", condition, type(model).__name__, cure)
         self.model = model
         self._accepts = _parameters(model)
         self._cache_name = next(name for name in _CACHE_NAMES if name in self._accepts or name == _CACHE_NAMES[-1])
@@ -171,7 +164,7 @@ class TransformersNetwork:
 
     def logits(self, ids: Tensor) -> Tensor:
         """Logits `(rows, length, vocabulary)` at every position of `ids`, without a cache."""
-        with _evaluating(self.model):
+        with evaluating(self.model):
             logits: Tensor = self.model(input_ids=ids, use_cache=False).logits
         return logits
 
@@ -179,7 +172,7 @@ class TransformersNetwork:
         if "logits_to_keep" in self._accepts:
             arguments["logits_to_keep"] = 1
         arguments[self._cache_name] = cache
-        with _evaluating(self.model):
+        with evaluating(self.model):
             return self.model(input_ids=ids, use_cache=True, **arguments)
 
     def _masks(self, at: Positions) -> Tensor | dict[str, Tensor]:
@@ -192,21 +185,24 @@ class TransformersNetwork:
 class Vocabulary:
     """A tokenizer, with the ids that begin and end a text."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, *, whole: bool = False) -> None:
         if not isinstance(tokenizer, PreTrainedTokenizerBase):
             raise fail_type("tokenizer", "a transformers tokenizer", tokenizer)
         self.tokenizer = tokenizer
-        recommended = model.generation_config
+        recommended = getattr(model, "generation_config", None)  # a masked model has none
         self.ends = _ids(
             getattr(recommended, "eos_token_id", None),
             getattr(model.config, "eos_token_id", None),
             tokenizer.eos_token_id,
         )
         self.begin: int | None = tokenizer.bos_token_id
+        self._whole = whole  # an encoder reads a text with what closes it
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text, with the special tokens that the tokenizer puts around one."""
         ids: list[int] = self.tokenizer(text, verbose=False)["input_ids"]
+        if self._whole:
+            return ids
         plain: list[int] = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
         # A tokenizer made for training may close the text, which is to go on: what it added behind is left out. And a
         # text that begins with the begin token, as a chat template writes it, gets no second one.
@@ -229,117 +225,20 @@ class Vocabulary:
         try:
             text: str = self.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
         except (*MISFIT, TemplateError) as error:
-            raise ModelError(f"the model's chat template refuses these messages: {_first_line(error)}") from error
+            raise ModelError(f"the model's chat template refuses these messages: {first_line(error)}") from error
         return text, self.encode(text)
 
     def recommended(self, model: PreTrainedModel) -> Recommended | None:
         """What `generation_config.json` recommends for sampling; None if it does not ask to sample."""
-        says: dict[str, Any] = model.generation_config.to_diff_dict() if model.generation_config else {}
+        config = getattr(model, "generation_config", None)
+        says: dict[str, Any] = config.to_diff_dict() if config else {}
         if not says.get("do_sample"):
             return None
         return Recommended(says.get("temperature"), says.get("top_k"), says.get("top_p"), says.get("min_p"))
 
 
-def download(name: str, *, revision: str | None) -> Path:
-    """Fetches a hub model into the local cache, or finds it there, and returns its folder.
-
-    Only what we read is fetched: safetensors, tokenizer files and JSON. A manifest is left out, for the cache keeps its
-    files as links, and has checked them already.
-
-    Raises:
-        ModelNotFoundError: If it is neither in the cache nor to be had from the hub.
-    """
-    try:
-        folder = huggingface_hub.snapshot_download(
-            name,
-            revision=revision,
-            allow_patterns=["model*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"],
-            ignore_patterns=["manifest.json", "*/*"],
-        )
-    except OSError as error:
-        raise ModelNotFoundError(
-            f"model must be a folder or a model of the Hugging Face hub, got {name!r}. It is no folder here, and "
-            "neither in the local cache nor to be had from the hub. Check the spelling and the network, or fetch it "
-            "beforehand with `hf download`."
-        ) from error
-    return Path(folder)
-
-
-def load_model(folder: Path, *, dtype: torch.dtype) -> PreTrainedModel:
-    """Loads a causal language model on the CPU: safetensors only, no remote code, every tensor accounted for.
-
-    Raises:
-        ModelFileError: If a file cannot be read, or the tensors are not those that the configuration asks for.
-    """
-    # transformers draws initial values for tensors that are missing, before it tells us of them.
-    with _quiet(), _as_our_errors(folder), preserved_rng():
-        model, info = AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=dtype,
-            trust_remote_code=False,
-            use_safetensors=True,
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-        )
-    kinds = (("missing_keys", "missing"), ("unexpected_keys", "left over"), ("mismatched_keys", "misshapen"))
-    for kind, meaning in kinds:
-        if names := sorted(map(str, info.get(kind) or ())):
-            raise ModelFileError(
-                f"the weights in {folder} do not fit its config.json: {len(names)} tensors {meaning}, "
-                f"the first of them {names[0]}. Save the model again with save_pretrained."
-            )
-    return model.eval()
-
-
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """Loads the tokenizer of a model.
-
-    Raises:
-        ModelFileError: If it cannot be read.
-    """
-    with _quiet(), _as_our_errors(folder):
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    return tokenizer
-
-
-def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Writes both to a folder, in the files that transformers reads."""
-    with _quiet():
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-
-
 @contextlib.contextmanager
-def _as_our_errors(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except (*MISFIT, OSError, ImportError, SafetensorError, StrictDataclassError) as error:
-        raise ModelFileError(
-            f"{folder} cannot be loaded: {_first_line(error)}. Download or save the model again."
-        ) from error
-    except Exception as error:
-        if type(error) is not Exception:
-            raise
-        # The tokenizers library raises bare Exceptions, and nothing more precise.
-        raise ModelFileError(f"the tokenizer in {folder} cannot be read: {_first_line(error)}") from error
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Holds transformers' progress bars and advice back while we load; our errors say what matters."""
-    bars, level = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity(logging.ERROR)
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(level)
-        if bars:
-            transformers_logging.enable_progress_bar()
-
-
-@contextlib.contextmanager
-def _evaluating(model: PreTrainedModel) -> Iterator[None]:
+def evaluating(model: PreTrainedModel) -> Iterator[None]:
     """Runs a model without dropout, and gives a model in training back as it was."""
     if not model.training:
         yield
@@ -390,6 +289,6 @@ def _ids(*values: int | list[int] | None) -> frozenset[int]:
     return frozenset()
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     text = str(error).strip()
     return f"{type(error).__name__}: {text.splitlines()[0] if text else 'no message'}"

@@ -169,4 +169,5 @@ class AloneForward:
         return torch.cat(logits)
 
 
-Way = Callable[[Network, Sequence[Sequence[int]]], Forward]
+Way = Callable[[Any, Sequence[Sequence[int]]], Forward]
+"""Makes a `Forward` of a network, of the kind that the way is for, and of what its rows read."""

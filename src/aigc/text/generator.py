@@ -12,11 +12,12 @@ from aigc import checkpoint
 from aigc import device as devices
 from aigc.sampling import Sampler
 from aigc.text import files, plan, requests
-from aigc.text._transformers import TransformersNetwork, Vocabulary, download, load_model, load_tokenizer, save
+from aigc.text._transformers_files import download, load_tokenizer, save
+from aigc.text._transformers_kinds import adapt, load_model
+from aigc.text.gaps import GapRow, Infilling
 from aigc.text.requests import Message, Seeds, Stops, Writers
-from aigc.text.results import Chunk, Completion, Completions, Score
+from aigc.text.results import Chunk, Completion, Completions, Filled, Score
 from aigc.text.rows import Request, Row
-from aigc.text.scoring import token_logprobs
 from aigc.text.writing import write
 
 if TYPE_CHECKING:
@@ -28,16 +29,17 @@ DEFAULT_MODEL = Path(__file__).parent / "default_model"
 
 
 class Generator:
-    """Writes text with a causal language model of transformers.
+    """Writes text with a language model of transformers: causal, encoder-decoder or masked.
 
     A row's text depends on its own prompt, seed, sampler and model alone: never on the rows beside it.
 
     Args:
-        model: A transformers causal language model that you hold. It is used where it is and never changed.
+        model: A transformers language model that you hold. It is used where it is and never changed.
         tokenizer: Its tokenizer.
+        infilling: How a masked model's `generate` fills gaps; None is `Infilling()`.
 
     Raises:
-        TypeParameterError: If either is something else.
+        TypeParameterError: If one is something else, or `infilling` is given for a model that is not masked.
 
     Example:
         >>> gen = Generator.default()
@@ -49,9 +51,10 @@ class Generator:
         True
     """
 
-    def __init__(self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:
-        self._network = TransformersNetwork(model)
-        self._vocabulary = Vocabulary(tokenizer, model)
+    def __init__(
+        self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", *, infilling: Infilling | None = None
+    ) -> None:
+        self._network, self._vocabulary = adapt(model, tokenizer, infilling=infilling)
         self._plans = plan.Plans(self._network)
 
     @classmethod
@@ -104,8 +107,7 @@ class Generator:
         files.inspect(folder, placement=placement, manifest=local is not None)
         tokenizer = load_tokenizer(folder)
         generator = cls(load_model(folder, dtype=placement.dtype).to(placement.device), tokenizer)
-        generator._network.packed.int8 = int8
-        _ = generator.plan  # weights are packed now rather than at the first call
+        generator._plans.ready(int8=int8)
         return generator
 
     @property
@@ -125,7 +127,7 @@ class Generator:
 
     @property
     def context(self) -> int | None:
-        """The longest prompt and text together, in tokens; None if the model sets no limit."""
+        """The longest prompt and text together, in tokens, or text alone if an encoder reads the prompt; None: no limit."""
         return self._network.context
 
     @property
@@ -152,7 +154,7 @@ class Generator:
         """Writes `n` continuations of each prompt.
 
         Args:
-            prompts: One prompt, or several.
+            prompts: One prompt, or several: a source where an encoder reads it, gaps to fill for a masked model.
             n: Continuations per prompt, at least 1; more than one need a sampler that draws.
             max_new_tokens: Tokens per continuation, at least 1. A text also ends where the model's context does.
             sampler: A filter, a chain of filters, a sampler, or one of these per row. By default what the model's
@@ -309,9 +311,28 @@ class Generator:
             >>> score.bits_per_byte < Generator.default().score("xq zvk jjw qpf").bits_per_byte
             True
         """
-        if isinstance(texts, str):
-            return self._score(requests.strings("texts", [texts])[0])
-        return [self._score(text) for text in requests.strings("texts", texts)]
+        one = isinstance(texts, str)
+        values = requests.strings("texts", [texts] if one else texts)
+        scores = [requests.score(self._network, self._vocabulary, text) for text in values]
+        return scores[0] if one else scores
+
+    @overload
+    def fill(self, texts: str, *, top: int = 5) -> Filled: ...  # type: ignore[overload-overlap]
+    @overload
+    def fill(self, texts: Sequence[str], *, top: int = 5) -> list[Filled]: ...
+    def fill(self, texts: str | Sequence[str], *, top: int = 5) -> Filled | list[Filled]:
+        """Says which tokens a masked model expects in the gaps of texts: `fill("Paris is the [MASK] of France.").text`.
+
+        Args:
+            texts: One text, or several, with the tokenizer's mask token in each gap; each is read by itself.
+            top: Candidates per gap, at least 1.
+
+        Raises:
+            ParameterError: If a text has no mask, or is longer than the model reads.
+            ModelError: If the model is not masked.
+        """
+        found = requests.fill(self._network, texts, top=top)
+        return found[0] if isinstance(texts, str) else found
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes model, tokenizer and a manifest of checksums to a folder, all or nothing.
@@ -326,7 +347,7 @@ class Generator:
 
     def __repr__(self) -> str:
         size = sum(parameter.numel() for parameter in self.model.parameters())
-        dtype = "int8" if self._network.packed.int8 else str(self._network.dtype).removeprefix("torch.")
+        dtype = "int8" if self._plans.int8 else str(self._network.dtype).removeprefix("torch.")
         context = f"context {self.context}" if self.context else "any context"
         return f"Generator({type(self.model).__name__}, {size / 1e6:.1f}M parameters, {self.device}, {dtype}, {context})"
 
@@ -336,14 +357,7 @@ class Generator:
         return self._build(encoded, n=n, max_new_tokens=max_new_tokens, seed=seed)
 
     def _build(self, encoded: list[tuple[str, list[int]]], *, n: int, max_new_tokens: int, seed: Seeds) -> list[Request]:
-        return requests.build(
-            encoded,
-            n=n,
-            max_new_tokens=max_new_tokens,
-            seed=seed,
-            context=self.context,
-            vocabulary=self._network.vocabulary,
-        )
+        return requests.build(encoded, n=n, max_new_tokens=max_new_tokens, seed=seed, network=self._network)
 
     def _encode(self, text: str) -> list[int]:
         begin = self._vocabulary.begin
@@ -374,25 +388,13 @@ class Generator:
 
     def _write(
         self, part: Sequence[Request], chosen: requests.Chosen, stops: tuple[str, ...]
-    ) -> Iterator[tuple[Row, Chunk]]:
+    ) -> Iterator[tuple[Row | GapRow, Chunk]]:
+        requests.check_stops(self._network, stops)
         return write(
             part,
-            self.plan.way(self._network, [request.ids for request in part]),
+            self.plan.way(self._network, [request.read for request in part]),
             chosen.of([request.index for request in part]),
             decode=self._vocabulary.decode,
             ends=self._vocabulary.ends,
             stops=stops,
         )
-
-    @torch.inference_mode()
-    def _score(self, text: str) -> Score:
-        ids = self._vocabulary.encode(text)
-        begin = self._vocabulary.begin
-        ids = ids if begin is None or ids[:1] == [begin] else [begin, *ids]
-        requests.check_ids(ids, self._network.vocabulary)
-        tensor = torch.tensor(ids, dtype=torch.int64, device=self.device)
-        logprobs = token_logprobs(self._network.logits, tensor, context=self.context)
-        first = self._vocabulary.decode(ids[:1]) if begin is None else ""
-        # Where the first token is half a character, its bytes cannot be told, and the whole text counts.
-        unscored = len(first.encode()) if text.startswith(first) else 0
-        return Score(tuple(ids[1:]), tuple(logprobs), len(text.encode()) - unscored)

@@ -9,9 +9,12 @@ from torch import Tensor
 
 from aigc.errors import ModelError
 from aigc.text._transformers import MISFIT, TransformersNetwork
-from aigc.text.forwards import AloneForward, Network, PaddedForward, SlotForward, Way
+from aigc.text._transformers_kinds import MaskedNetwork, Network, Seq2SeqNetwork
+from aigc.text.forwards import AloneForward, PaddedForward, SlotForward, Way
+from aigc.text.masked import MaskedForward
 from aigc.text.packed.forward import PackedForward
 from aigc.text.packed.reading import Unreadable
+from aigc.text.seq2seq import ApartForward, TogetherForward
 
 __all__ = ["Plan", "Plans", "choose"]
 
@@ -22,7 +25,7 @@ _TOLERANCE_HALF = 0.1
 _TOLERANCE_INT8 = 0.5
 
 
-def _packed(network: Network, prompts: Sequence[Sequence[int]]) -> PackedForward:
+def _packed(network: TransformersNetwork, prompts: Sequence[Sequence[int]]) -> PackedForward:
     return PackedForward(network.packed.decoder(), prompts)
 
 
@@ -39,7 +42,9 @@ class Plan:
     """How batches run.
 
     Attributes:
-        forward: `"packed"`: see `aigc.text.packed`; or `"slots"`, `"padded"` or `"alone"`: see `aigc.text.forwards`.
+        forward: `"packed"`: see `aigc.text.packed`; or `"slots"`, `"padded"` or `"alone"`: see `aigc.text.forwards`. Of an
+            encoder-decoder `"together"` or `"apart"`: see `aigc.text.seq2seq`. Of a masked model `"lengths"`: see
+            `aigc.text.masked`.
         reason: A sentence that says why, and what it means for reproducibility.
     """
 
@@ -54,26 +59,52 @@ class Plan:
 class Plans:
     """A network's plan, found when it is first asked for, and again when the network moved."""
 
-    def __init__(self, network: TransformersNetwork) -> None:
+    def __init__(self, network: Network) -> None:
         self._network = network
         self._state: object = None
         self._plan: Plan | None = None
 
     @property
+    def int8(self) -> bool:
+        """Whether products are of eight-bit integers."""
+        return isinstance(self._network, TransformersNetwork) and self._network.packed.int8
+
+    def ready(self, *, int8: bool) -> None:
+        """Finds the plan now, and with it packs the weights, rather than at the first call.
+
+        Raises:
+            ModelError: If the model cannot run on eight-bit integers.
+        """
+        if isinstance(self._network, TransformersNetwork):
+            self._network.packed.int8 = int8
+        elif int8:
+            raise ModelError('dtype="int8" needs a causal model. Use another dtype for this one.')
+        _ = self.plan
+
+    @property
     def plan(self) -> Plan:
         """The plan for the network as it is."""
-        state = (self._network.device, self._network.dtype, self._network.packed.altered())
+        packed = self._network.packed.altered() if isinstance(self._network, TransformersNetwork) else None
+        state = (self._network.device, self._network.dtype, packed)
         if self._plan is None or state != self._state:
             self._plan, self._state = choose(self._network), state
         return self._plan
 
 
-def choose(network: TransformersNetwork) -> Plan:
+def choose(network: Network) -> Plan:
     """Tries the ways on a few short prompts, best first, against a forward without padding or cache.
 
     Raises:
-        ModelError: If the model is not causal, and so cannot write.
+        ModelError: If the model is of no kind that writes.
     """
+    if isinstance(network, Seq2SeqNetwork):
+        return _choose_seq2seq(network)
+    if isinstance(network, MaskedNetwork):
+        return _choose_masked(network)
+    return _choose_causal(network)
+
+
+def _choose_causal(network: TransformersNetwork) -> Plan:
     _check_causal(network)
     try:
         network.packed.decoder()
@@ -103,6 +134,32 @@ def _without_packing(network: TransformersNetwork) -> Plan:
     )
 
 
+def _choose_seq2seq(network: Seq2SeqNetwork) -> Plan:
+    name, texts = type(network.model).__name__, _texts(network)
+    try:
+        batch = _logits(network, TogetherForward, texts, _LENGTHS)
+    except MISFIT as error:
+        problem = f"{name} does not take a mask over its sources ({type(error).__name__})"
+    else:
+        off = max(_distance(torch.stack([s[row] for s in batch]), _targets(network, texts, row)) for row in (0, 1))
+        if off <= _TOLERANCE.get(network.dtype, _TOLERANCE_HALF):
+            alone = _logits(network, TogetherForward, texts[1:2], _LENGTHS[1:2])
+            reason = "each source is read by itself, and its text written beside others, behind a mask over their sources"
+            return Plan("together", f"{reason}; {_bits(network, batch, alone)}", TogetherForward)
+        problem = f"with a mask over its sources the logits of {name} are off by {off:.2g} of their spread"
+    return Plan("apart", f"{problem}; each row runs by itself, with the same bits", ApartForward)
+
+
+def _choose_masked(network: MaskedNetwork) -> Plan:
+    length = _LENGTHS[0] if network.context is None else min(_LENGTHS[0], network.context)
+    text = [network.mask, *((7 * i + 3) % network.vocabulary for i in range(1, length))]
+    with torch.inference_mode():
+        batch, alone = ([MaskedForward(network, [text] * rows).prefill()] for rows in (len(_LENGTHS), 1))
+    # The row looked at is the second, and all are the same.
+    bits = _bits(network, batch, alone)
+    return Plan("lengths", f"texts of equal length run together, without padding; {bits}", MaskedForward)
+
+
 def _try(network: TransformersNetwork, way: Way) -> tuple[str | None, str]:
     """What is wrong with a way, or None; and a clause that says whether a row's bits depend on its batch."""
     texts = _texts(network)
@@ -116,10 +173,15 @@ def _try(network: TransformersNetwork, way: Way) -> tuple[str | None, str]:
     if off > (_TOLERANCE_INT8 if int8 else _TOLERANCE.get(network.dtype, _TOLERANCE_HALF)):
         return f"with {_MEANS[way]} the logits of {name} are off by {off:.2g} of their spread", ""
     alone = _logits(network, way, texts[1:2], _LENGTHS[1:2])
+    return None, _bits(network, batch, alone)
+
+
+def _bits(network: Network, batch: list[Tensor], alone: list[Tensor]) -> str:
+    """A clause that says whether the second row of a batch got the bits that it gets alone."""
     same = all(torch.equal(step[1], by_itself[0]) for step, by_itself in zip(batch, alone, strict=True))
     verdict = "had the same bits" if same else "were rounded differently"
     dtype = str(network.dtype).removeprefix("torch.")
-    return None, f"in {dtype} on {network.device.type} its logits {verdict} alone and among {len(_LENGTHS)} rows"
+    return f"in {dtype} on {network.device.type} its logits {verdict} alone and among {len(_LENGTHS)} rows"
 
 
 @torch.inference_mode()
@@ -129,21 +191,23 @@ def _check_causal(network: TransformersNetwork) -> None:
     if _distance(beginning, whole) > _TOLERANCE.get(network.dtype, _TOLERANCE_HALF):
         raise ModelError(
             f"{type(network.model).__name__} is not causal: what it says of a token changes with the tokens after it, as "
-            "in BERT and other encoders. They read text and cannot write it; use a causal model such as GPT-2 or Qwen."
+            "in BERT and other encoders. They read text and do not write it from left to right; load this one with "
+            "AutoModelForMaskedLM to fill gaps, or use a causal model such as GPT-2 or Qwen."
         )
 
 
-def _texts(network: TransformersNetwork) -> list[list[int]]:
+def _texts(network: TransformersNetwork | Seq2SeqNetwork) -> list[list[int]]:
     total = max(_LENGTHS) + _STEPS
-    if network.context is not None and network.context < total:
-        raise ModelError(
-            f"{type(network.model).__name__} has a context of {network.context} tokens, and aigc needs {total}."
-        )
-    return [[(7 * i + 11 * row + 3) % network.vocabulary for i in range(total)] for row in range(len(_LENGTHS))]
+    contexts = [network.context, network.source_context] if isinstance(network, Seq2SeqNetwork) else [network.context]
+    context = min((longest for longest in contexts if longest is not None), default=total)
+    if context < total:
+        raise ModelError(f"{type(network.model).__name__} has a context of {context} tokens, and aigc needs {total}.")
+    known = min(network.vocabulary, network.targets) if isinstance(network, Seq2SeqNetwork) else network.vocabulary
+    return [[(7 * i + 11 * row + 3) % known for i in range(total)] for row in range(len(_LENGTHS))]
 
 
 @torch.inference_mode()
-def _logits(network: TransformersNetwork, way: Way, texts: list[list[int]], lengths: tuple[int, ...]) -> list[Tensor]:
+def _logits(network: Network, way: Way, texts: list[list[int]], lengths: tuple[int, ...]) -> list[Tensor]:
     """Logits after the prompts and after each of a few more tokens, `(rows, vocabulary)` each."""
     forward = way(network, [text[:length] for text, length in zip(texts, lengths, strict=True)])
     seen = [forward.prefill()]
@@ -160,9 +224,19 @@ def _plain(network: TransformersNetwork, texts: list[list[int]], row: int) -> Te
     return logits[_LENGTHS[row] - 1 : _LENGTHS[row] + _STEPS]
 
 
+@torch.inference_mode()
+def _targets(network: Seq2SeqNetwork, texts: list[list[int]], row: int) -> Tensor:
+    """What the encoder-decoder says after the start token and a few more, without padding or cache."""
+    source, after = texts[row][: _LENGTHS[row]], texts[row][_LENGTHS[row] : _LENGTHS[row] + _STEPS]
+    read = network.encode(torch.tensor([source], device=network.device))
+    logits = network.plain(torch.tensor([[network.start, *after]], device=network.device), read)[0]
+    return torch.cat([network.open(logits[:1]), logits[1:]])
+
+
 def _distance(ours: Tensor, theirs: Tensor) -> float:
     """Root mean square difference, in units of the true logits' spread over the vocabulary."""
-    difference = (ours.double() - theirs.double()).square().mean().sqrt()
-    result = float(difference / theirs.double().std().clamp(min=1e-12))
+    ours, theirs = (logits.double().masked_fill(logits == -math.inf, 0.0) for logits in (ours, theirs))
+    difference = (ours - theirs).square().mean().sqrt()
+    result = float(difference / theirs.std().clamp(min=1e-12))
     # A model that says NaN says it both ways; that is for the sampler's status to tell, not for the plan.
     return 0.0 if math.isnan(result) else result

@@ -25,8 +25,12 @@ from aigc.sampling import (
     is_greedy,
     take,
 )
-from aigc.text._transformers import Recommended
-from aigc.text.rows import Request
+from aigc.text import masked, seq2seq
+from aigc.text._transformers import Recommended, Vocabulary
+from aigc.text._transformers_kinds import MaskedNetwork, Network, Seq2SeqNetwork
+from aigc.text.results import Filled, Score
+from aigc.text.rows import Framed, Request
+from aigc.text.scoring import token_logprobs
 
 __all__ = [
     "Chosen",
@@ -36,8 +40,11 @@ __all__ = [
     "Writers",
     "build",
     "check_ids",
+    "check_stops",
     "conversations",
     "default_sampler",
+    "fill",
+    "score",
     "stops",
 ]
 
@@ -92,25 +99,20 @@ def build(
     n: int,
     max_new_tokens: int,
     seed: Seeds,
-    context: int | None,
-    vocabulary: int,
+    network: Network,
 ) -> list[Request]:
     """Turns encoded prompts into rows, prompt by prompt, each with its seed and its limit."""
     n = integer("n", n, low=1)
     max_new_tokens = integer("max_new_tokens", max_new_tokens, low=1)
     seeds = _seeds(seed, len(prompts) * n)
+    framed = []
     for i, (text, ids) in enumerate(prompts):
-        _check_prompt(f"prompts[{i}]", text, ids, context)
-        check_ids(ids, vocabulary)
+        row = _frame(network, f"prompts[{i}]", text, ids, max_new_tokens)
+        check_ids(row.source or row.ids, network.vocabulary)
+        framed.append((text, row))
     return [
-        Request(
-            index=row,
-            prompt=text,
-            ids=tuple(ids),
-            seed=seeds[row],
-            limit=max_new_tokens if context is None else min(max_new_tokens, context - len(ids)),
-        )
-        for row, (text, ids) in enumerate(prompt for prompt in prompts for _ in range(n))
+        Request(index=row, prompt=text, ids=made.ids, seed=seeds[row], limit=made.limit, source=made.source)
+        for row, (text, made) in enumerate(one for one in framed for _ in range(n))
     ]
 
 
@@ -118,6 +120,42 @@ def check_ids(ids: Sequence[int], vocabulary: int) -> None:
     """Checks that a tokenizer belongs to its model."""
     if ids and max(ids) >= vocabulary:
         raise fail("tokenizer", f"of ids below the model's {vocabulary}", max(ids), "Is it another model's tokenizer?")
+
+
+def check_stops(network: Network, stops: tuple[str, ...]) -> None:
+    """Refuses stop strings where a text is not written from its beginning to its end."""
+    if stops and isinstance(network, MaskedNetwork):
+        raise fail("stop", "left out: a masked model fills gaps in any order, and a text is as long as its gaps", stops)
+
+
+def fill(network: Network, texts: str | Sequence[str], *, top: int) -> list[Filled]:
+    """Reads what a masked model says of the masks of each text.
+
+    Raises:
+        ModelError: If the model is of another kind.
+    """
+    if not isinstance(network, MaskedNetwork):
+        raise ModelError(
+            f"{type(network.model).__name__} writes from left to right and fills no gaps. "
+            "Use generate, or a masked model such as BERT, loaded with AutoModelForMaskedLM."
+        )
+    values = strings("texts", [texts] if isinstance(texts, str) else texts)
+    return [masked.fill(network, f"texts[{i}]", text, top=top) for i, text in enumerate(values)]
+
+
+@torch.inference_mode()
+def score(network: Network, words: Vocabulary, text: str) -> Score:
+    """How well a causal model predicts a text."""
+    ids = words.encode(text)
+    if words.begin is not None and ids[:1] != [words.begin]:
+        ids = [words.begin, *ids]
+    check_ids(ids, network.vocabulary)
+    tensor = torch.tensor(ids, dtype=torch.int64, device=network.device)
+    logprobs = token_logprobs(network.logits, tensor, context=network.context)
+    first = words.decode(ids[:1]) if words.begin is None else ""
+    # Where the first token is half a character, its bytes cannot be told, and the whole text counts.
+    unscored = len(first.encode()) if text.startswith(first) else 0
+    return Score(tuple(ids[1:]), tuple(logprobs), len(text.encode()) - unscored)
 
 
 def writers(sampler: Writers | None, rows: int, *, n: int, default: Callable[[], Sampler[Any]]) -> Chosen:
@@ -195,9 +233,15 @@ def _seeds(seed: Seeds, rows: int) -> list[int]:
     return [random.stream(base, row) for row in range(rows)]
 
 
-def _check_prompt(name: str, text: str, ids: list[int], context: int | None) -> None:
+def _frame(network: Network, name: str, text: str, ids: list[int], wanted: int) -> Framed:
+    """How a prompt becomes a row, by the kind of model."""
     if not ids:
         raise fail(name, "at least one token", text, "This model has no token that begins a text: give it a word to go on.")
+    if isinstance(network, Seq2SeqNetwork):
+        return seq2seq.frame(network, name, ids, wanted)
+    if isinstance(network, MaskedNetwork):
+        return masked.frame(network, name, text, ids, wanted)
+    context = network.context
     if context is not None and len(ids) >= context:
         raise fail(
             name,
@@ -205,3 +249,4 @@ def _check_prompt(name: str, text: str, ids: list[int], context: int | None) -> 
             f"{len(ids)} tokens",
             "Shorten it, or keep its end only.",
         )
+    return Framed(tuple(ids), (), wanted if context is None else min(wanted, context - len(ids)))

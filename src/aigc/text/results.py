@@ -8,7 +8,7 @@ from typing import Literal, overload
 
 from aigc.kernels import Status
 
-__all__ = ["Chunk", "Completion", "Completions", "FinishReason", "Score"]
+__all__ = ["Candidate", "Chunk", "Completion", "Completions", "Filled", "FinishReason", "Gap", "Score"]
 
 FinishReason = Literal["eos", "stop", "length", "error"]
 
@@ -44,7 +44,7 @@ class Completion:
     """A text that a model wrote, and what is needed to write it again.
 
     Attributes:
-        text: What follows the prompt: whole characters, without the stop string.
+        text: What follows the prompt: whole characters, without the stop string. Of a prompt with masks, the whole filled.
         tokens: The ids drawn, in order, with the end-of-text token where the model drew one.
         logprobs: One log-probability per token, in nats, under the distribution it was drawn from, after temperature
             and filters; None unless asked for.
@@ -149,6 +149,55 @@ class Score:
 
     def __repr__(self) -> str:
         return f"Score({len(self.tokens)} tokens, perplexity={self.perplexity:.2f}, bits_per_byte={self.bits_per_byte:.3f})"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    r"""A token that may fill a gap.
+
+    Attributes:
+        token: The token's id.
+        text: Its text, without spaces around it.
+        logprob: $\log p(\text{token} \mid \text{the rest of the text})$ in nats, among all tokens of the model.
+        filled: The text with this token in its gap; other masks are left as they are.
+    """
+
+    token: int
+    text: str
+    logprob: float
+    filled: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """What a masked model says of one mask.
+
+    Attributes:
+        candidates: The most likely tokens, the likeliest first.
+    """
+
+    candidates: tuple[Candidate, ...]
+
+    @property
+    def best(self) -> Candidate:
+        """The most likely token."""
+        return self.candidates[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """A text with masks, and what a masked model says of each.
+
+    Attributes:
+        prompt: The text as it was given.
+        text: The text with the likeliest token in each gap. Each gap is judged with the others still hidden, so those of
+            several gaps need not go together; `generate` fills them one after the other.
+        gaps: One per mask, in the order of the text.
+    """
+
+    prompt: str
+    text: str
+    gaps: tuple[Gap, ...]
 
 
 def _short(text: str) -> str:

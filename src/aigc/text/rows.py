@@ -1,13 +1,22 @@
 """A row: one text that is being written, with everything that belongs to it alone."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from aigc.kernels import Status
 from aigc.text.decoding import TextDecoder
 from aigc.text.results import Chunk, Completion, FinishReason
 from aigc.text.stopping import StopStrings
 
-__all__ = ["Request", "Row"]
+__all__ = ["Framed", "Request", "Row"]
+
+
+class Framed(NamedTuple):
+    """How an encoded prompt becomes a row: see `Request`."""
+
+    ids: tuple[int, ...]
+    source: tuple[int, ...]
+    limit: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,9 +26,10 @@ class Request:
     Attributes:
         index: The row's place in the call.
         prompt: The prompt as given.
-        ids: The prompt's token ids, at least one.
+        ids: The ids that the first token is written after, or, in a masked model's text, into: at least one.
         seed: The row's own seed.
         limit: How many tokens it may write, at least one.
+        source: The ids that an encoder reads; empty where there is none.
     """
 
     index: int
@@ -27,6 +37,12 @@ class Request:
     ids: tuple[int, ...]
     seed: int
     limit: int
+    source: tuple[int, ...] = ()
+
+    @property
+    def read(self) -> tuple[int, ...]:
+        """What the model reads before the first token is drawn."""
+        return self.source or self.ids
 
 
 @dataclass(slots=True)

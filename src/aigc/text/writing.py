@@ -6,7 +6,9 @@ from typing import Any
 from aigc.kernels import Status
 from aigc.sampling import Sampler
 from aigc.text.decoding import TextDecoder
+from aigc.text.gaps import GapRow
 from aigc.text.loop import Forward, Loop
+from aigc.text.masked import MaskedForward
 from aigc.text.results import Chunk
 from aigc.text.rows import Request, Row
 from aigc.text.stopping import StopStrings
@@ -22,7 +24,7 @@ def write(
     decode: Callable[[Sequence[int]], str],
     ends: Collection[int],
     stops: tuple[str, ...],
-) -> Iterator[tuple[Row, Chunk]]:
+) -> Iterator[tuple[Row | GapRow, Chunk]]:
     """Runs requests as one batch, and yields each token's chunk with the row it belongs to.
 
     Args:
@@ -33,7 +35,11 @@ def write(
         ends: The ids that end a text.
         stops: The strings that do.
     """
-    rows = [Row(request, TextDecoder(decode, prompt=request.ids), StopStrings(stops)) for request in requests]
+    rows: Sequence[Row | GapRow]
+    if isinstance(model, MaskedForward):
+        rows = model.rows(requests)
+    else:
+        rows = [Row(request, TextDecoder(decode, prompt=request.ids), StopStrings(stops)) for request in requests]
     prompts, seeds = [request.ids for request in requests], [request.seed for request in requests]
     loop = Loop(model, sampler, prompts=prompts, seeds=seeds)
     for step in loop:
