@@ -1,9 +1,8 @@
-"""`Generator`: the face of text generation. It checks arguments, resolves defaults, and runs the loop."""
+"""`Generator`: the face of text generation. It says what can be asked; `engine.py` does it."""
 
-import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Container, Iterable, Sequence
 from collections.abc import Generator as Closable
-from functools import cached_property
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, overload
 
@@ -11,14 +10,14 @@ import torch
 
 from aigc import checkpoint
 from aigc import device as devices
-from aigc.sampling import Sampler
 from aigc.text import files, plan, requests
 from aigc.text._transformers import TransformersNetwork, Vocabulary, download, load_model, load_tokenizer, save
-from aigc.text.requests import Message, Seeds, Stops, Writers
+from aigc.text.asynchronous import iterate
+from aigc.text.engine import Engine
+from aigc.text.progress import Reporter, Watcher
+from aigc.text.requests import Message, Seeds, Stops, Writer, Writers
 from aigc.text.results import Chunk, Completion, Completions, Score
-from aigc.text.rows import Request, Row
-from aigc.text.scoring import token_logprobs
-from aigc.text.writing import write
+from aigc.text.turns import worker_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -31,7 +30,8 @@ DEFAULT_MODEL = Path(__file__).parent / "default_model"
 class Generator:
     """Writes text with a causal language model of transformers.
 
-    A row's text depends on its own prompt, seed, sampler and model alone: never on the rows beside it.
+    A row's text depends on its own prompt, seed, sampler and model alone: never on the rows beside it. Several threads may
+    use one Generator: the steps of their calls take turns.
 
     Args:
         model: A transformers causal language model that you hold. It is used where it is and never changed.
@@ -53,6 +53,7 @@ class Generator:
     def __init__(self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:
         self._network = TransformersNetwork(model)
         self._vocabulary = Vocabulary(tokenizer, model)
+        self._engine = Engine(self._network, self._vocabulary)
 
     @classmethod
     def default(cls, *, device: str | torch.device = "auto", dtype: str | torch.dtype = "auto") -> Self:
@@ -123,7 +124,7 @@ class Generator:
         """The longest prompt and text together, in tokens; None if the model sets no limit."""
         return self._network.context
 
-    @cached_property
+    @property
     def plan(self) -> plan.Plan:
         """How batches run on this model here, and why: print it. Found by trying, on first use.
 
@@ -131,7 +132,7 @@ class Generator:
             >>> Generator.default().plan.forward
             'slots'
         """
-        return plan.choose(self._network)
+        return self._engine.plan
 
     def generate(
         self,
@@ -144,8 +145,13 @@ class Generator:
         stop: Stops = None,
         logprobs: bool = False,
         batch_size: int | None = None,
+        progress: Watcher = None,
+        resume: Completions | None = None,
     ) -> Completions:
         """Writes `n` continuations of each prompt.
+
+        Prompts may be many: they run in batches, longest first. Ctrl-C returns what is finished, with the other rows in
+        `unfinished`; if nothing is, it raises KeyboardInterrupt as ever.
 
         Args:
             prompts: One prompt, or several.
@@ -157,14 +163,20 @@ class Generator:
                 fresh entropy. The result says which seed each row used.
             stop: A string, or several, that end a text; none becomes part of it.
             logprobs: Whether to keep each token's log-probability.
-            batch_size: Rows that run at once; by default all, and fewer where memory runs out. Changes no text.
+            batch_size: The most rows that run at once, at least 1; by default 64 on the CPU and 256 elsewhere, or what fits
+                into free memory. Fewer where memory runs out. Changes no text.
+            progress: A callable that takes a `Progress`; True for a line on standard error, False for none. By default a
+                line if the texts are 200 or more and standard error is a terminal.
+            resume: What an interrupted call with the same arguments returned, or left in the `completions` of an error:
+                what is finished there is kept, and the rest is written as that call would have written it.
 
         Returns:
             `len(prompts) * n` completions, prompt by prompt.
 
         Raises:
             ParameterError: If an argument is out of range, or a prompt longer than the context.
-            ResourceError: If memory does not suffice for one row.
+            ResourceError: If memory does not suffice for one row; its `completions` hold what is finished.
+            GenerationError: If the model or the sampler raises; its `completions` hold what is finished.
 
         Example:
             >>> gen = Generator.default()
@@ -175,9 +187,56 @@ class Generator:
             ... ]
             True
         """
-        rows = self._requests(prompts, n=n, max_new_tokens=max_new_tokens, seed=seed)
-        chosen = requests.writers(sampler, len(rows), n=n, default=self._default_sampler)
-        return self._complete(rows, chosen, stops=requests.stops(stop), logprobs=logprobs, batch_size=batch_size)
+        engine = self._engine
+        rows = engine.rows(prompts, n=n, max_new_tokens=max_new_tokens, seed=seed)
+        call = engine.call(len(rows), n=n, sampler=sampler, stop=stop, batch_size=batch_size, logprobs=logprobs)
+        return engine.complete(rows, call, seed=seed, progress=progress, resume=resume)
+
+    def generate_each(
+        self,
+        prompts: str | Iterable[str],
+        *,
+        n: int = 1,
+        max_new_tokens: int = 128,
+        sampler: Writer | None = None,
+        seed: int | None = None,
+        stop: Stops = None,
+        logprobs: bool = False,
+        batch_size: int | None = None,
+        progress: Watcher = None,
+        skip: Container[int] = (),
+    ) -> Closable[tuple[int, Completion], None, None]:
+        """Writes like `generate`, and yields each row's place and completion when it is finished: it keeps none.
+
+        Prompts may come from an iterator, which is read some batches ahead; memory does not grow with their number. The
+        texts are those of `generate` with the same seed.
+
+        Args:
+            prompts: Any number of prompts.
+            n: As for `generate`; row `n * i + j` is the j-th continuation of prompt i.
+            max_new_tokens: As for `generate`.
+            sampler: One for all rows.
+            seed: One int. Give it if you may want to go on later with `skip`.
+            stop: As for `generate`.
+            logprobs: As for `generate`.
+            batch_size: As for `generate`.
+            progress: As for `generate`; a line is also shown if nobody knows how many prompts will come.
+            skip: Rows that are not written, because they were before.
+
+        Example:
+            >>> gen = Generator.default()
+            >>> rows = gen.generate_each((f"Chapter {i}" for i in range(3)), max_new_tokens=4, seed=0, skip={1})
+            >>> sorted(place for place, completion in rows)
+            [0, 2]
+        """
+        engine, base = self._engine, requests.base_seed(seed)
+        requests.check_counts(n=n, max_new_tokens=max_new_tokens)
+        call = engine.call(
+            1, n=n, sampler=None if sampler is None else [sampler], stop=stop, batch_size=batch_size, logprobs=logprobs
+        )
+        reporter = Reporter(progress, total=requests.still_to_write(prompts, skip, n=n))
+        texts = requests.one_by_one(prompts)
+        return engine.each(texts, call, n=n, max_new_tokens=max_new_tokens, seed=base, skip=skip, reporter=reporter)
 
     def stream(
         self,
@@ -188,12 +247,13 @@ class Generator:
         sampler: Writers | None = None,
         seed: Seeds = None,
         stop: Stops = None,
+        batch_size: int | None = None,
     ) -> Closable[Chunk, None, None]:
         """Writes like `generate`, and hands out each token as it is drawn.
 
         The arguments are those of `generate`, and so are the texts: a row's chunks join to its text. A chunk holds whole
-        characters only, and never a part of a stop string. Arguments are checked at once, not at the first chunk. Close
-        the iterator to stop early.
+        characters only, and never a part of a stop string. Arguments are checked at once, not at the first chunk. Rows
+        beyond the batch size wait for the first to finish. Close the iterator to stop early.
 
         Example:
             >>> gen = Generator.default()
@@ -201,10 +261,9 @@ class Generator:
             >>> text == gen.generate("Once upon a time", max_new_tokens=8, seed=0)[0].text
             True
         """
-        rows = self._requests(prompts, n=n, max_new_tokens=max_new_tokens, seed=seed)
-        chosen = requests.writers(sampler, len(rows), n=n, default=self._default_sampler)
-        run = self._write(rows, chosen, requests.stops(stop))
-        return (chunk for _, chunk in run)
+        options: dict[str, Any] = {"n": n, "max_new_tokens": max_new_tokens, "sampler": sampler, "seed": seed}
+        steps = self._engine.chunks(prompts, **options, stop=stop, batch_size=batch_size)
+        return (chunk for step in steps for chunk in step)
 
     def astream(
         self,
@@ -215,23 +274,24 @@ class Generator:
         sampler: Writers | None = None,
         seed: Seeds = None,
         stop: Stops = None,
-    ) -> AsyncIterator[Chunk]:
-        """Streams like `stream`, with the same arguments, without blocking the event loop: steps run on worker threads.
+        batch_size: int | None = None,
+    ) -> AsyncGenerator[Chunk, None]:
+        """Streams like `stream`, with the same arguments, and never blocks the event loop.
+
+        All work is done on a thread of the model's own, and begins with the first chunk: arguments are checked then. When
+        the task is cancelled, or the iterator closed, no step follows the one that is running.
 
         Example:
+            >>> import asyncio
             >>> async def first() -> str:
             ...     async for chunk in Generator.default().astream("The sea", max_new_tokens=2, seed=0):
             ...         return chunk.finish_reason or "goes on"
             >>> asyncio.run(first())
             'goes on'
         """
-        chunks = self.stream(prompts, n=n, max_new_tokens=max_new_tokens, sampler=sampler, seed=seed, stop=stop)
-
-        async def run() -> AsyncIterator[Chunk]:
-            while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
-                yield chunk
-
-        return run()
+        options: dict[str, Any] = {"n": n, "max_new_tokens": max_new_tokens, "sampler": sampler, "seed": seed}
+        chunks = partial(self._engine.chunks, prompts, **options, stop=stop, batch_size=batch_size)
+        return iterate(chunks, worker_of(self.model))
 
     @overload
     def chat(
@@ -284,10 +344,10 @@ class Generator:
             ModelError: If the tokenizer has no chat template, as the default model's has none.
         """
         one, conversations = requests.conversations(messages)
-        prompts = [self._vocabulary.conversation(conversation) for conversation in conversations]
-        rows = self._build(prompts, n=1, max_new_tokens=max_new_tokens, seed=seed)
-        chosen = requests.writers(sampler, len(rows), n=1, default=self._default_sampler)
-        out = self._complete(rows, chosen, stops=requests.stops(stop), logprobs=logprobs, batch_size=None)
+        prompts = [self._engine.conversation(conversation) for conversation in conversations]
+        rows = self._engine.build(prompts, n=1, max_new_tokens=max_new_tokens, seed=seed)
+        call = self._engine.call(len(rows), n=1, sampler=sampler, stop=stop, logprobs=logprobs)
+        out = self._engine.complete(rows, call, seed=seed)
         return out[0] if one else out
 
     @overload
@@ -309,7 +369,7 @@ class Generator:
             True
         """
         one = isinstance(texts, str)
-        scores = [self._score(text) for text in requests.strings("texts", [texts] if one else texts)]
+        scores = [self._engine.score(text) for text in requests.strings("texts", [texts] if one else texts)]
         return scores[0] if one else scores
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -328,72 +388,3 @@ class Generator:
         dtype = str(self._network.dtype).removeprefix("torch.")
         context = f"context {self.context}" if self.context else "any context"
         return f"Generator({type(self.model).__name__}, {size / 1e6:.1f}M parameters, {self.device}, {dtype}, {context})"
-
-    def _requests(self, prompts: str | Sequence[str], *, n: int, max_new_tokens: int, seed: Seeds) -> list[Request]:
-        texts = requests.strings("prompts", [prompts] if isinstance(prompts, str) else prompts)
-        encoded = [(text, self._encode(text)) for text in texts]
-        return self._build(encoded, n=n, max_new_tokens=max_new_tokens, seed=seed)
-
-    def _build(self, encoded: list[tuple[str, list[int]]], *, n: int, max_new_tokens: int, seed: Seeds) -> list[Request]:
-        return requests.build(
-            encoded,
-            n=n,
-            max_new_tokens=max_new_tokens,
-            seed=seed,
-            context=self.context,
-            vocabulary=self._network.vocabulary,
-        )
-
-    def _encode(self, text: str) -> list[int]:
-        ids = self._vocabulary.encode(text)
-        begin = self._vocabulary.begin
-        return ids or ([] if begin is None else [begin])
-
-    def _default_sampler(self) -> Sampler[Any]:
-        return requests.default_sampler(self._vocabulary.recommended(self.model))
-
-    def _complete(
-        self,
-        rows: list[Request],
-        chosen: requests.Chosen,
-        *,
-        stops: tuple[str, ...],
-        logprobs: bool,
-        batch_size: int | None,
-    ) -> Completions:
-        done: dict[int, Completion] = {}  # outlives a batch that runs out of memory, so that what it finished stays
-
-        def run(part: Sequence[Request]) -> list[Completion]:
-            left = [request for request in part if request.index not in done]
-            for row, chunk in self._write(left, chosen, stops):
-                if chunk.finish_reason is not None:
-                    done[chunk.index] = row.completion(logprobs=logprobs)
-            return [done[request.index] for request in part]
-
-        return Completions(tuple(devices.backoff(run, rows, batch_size=batch_size)))
-
-    def _write(
-        self, part: Sequence[Request], chosen: requests.Chosen, stops: tuple[str, ...]
-    ) -> Iterator[tuple[Row, Chunk]]:
-        return write(
-            part,
-            self.plan.way(self._network, [request.ids for request in part]),
-            chosen.of([request.index for request in part]),
-            decode=self._vocabulary.decode,
-            ends=self._vocabulary.ends,
-            stops=stops,
-        )
-
-    @torch.inference_mode()
-    def _score(self, text: str) -> Score:
-        ids = self._vocabulary.encode(text)
-        begin = self._vocabulary.begin
-        if begin is not None and ids[:1] != [begin]:
-            ids = [begin, *ids]
-        requests.check_ids(ids, self._network.vocabulary)
-        tensor = torch.tensor(ids, dtype=torch.int64, device=self.device)
-        logprobs = token_logprobs(self._network.logits, tensor, context=self.context)
-        first = self._vocabulary.decode(ids[:1]) if begin is None else ""
-        # Where the first token is half a character, its bytes cannot be told, and the whole text counts.
-        unscored = len(first.encode()) if text.startswith(first) else 0
-        return Score(tuple(ids[1:]), tuple(logprobs), len(text.encode()) - unscored)

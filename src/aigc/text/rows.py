@@ -7,7 +7,7 @@ from aigc.text.decoding import TextDecoder
 from aigc.text.results import Chunk, Completion, FinishReason
 from aigc.text.stopping import StopStrings
 
-__all__ = ["Request", "Row"]
+__all__ = ["Request", "Row", "Step"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,10 @@ class Request:
     ids: tuple[int, ...]
     seed: int
     limit: int
+
+    def unwritten(self, *, logprobs: bool) -> Completion:
+        """What an interrupted call returns for a row that it did not begin."""
+        return Completion("", (), () if logprobs else None, "interrupted", self.seed, self.prompt)
 
 
 @dataclass(slots=True)
@@ -66,14 +70,19 @@ class Row:
             self.pieces[-1] += text
         return Chunk(self.request.index, text, None, None, "error")
 
-    def completion(self, *, logprobs: bool) -> Completion:
-        """The finished text as a value."""
-        assert self.finish_reason is not None
+    @property
+    def whole(self) -> bool:
+        """Whether the row is finished to its last piece, wherever an interrupt may have struck `push`."""
+        return self.finish_reason is not None and self.status is Status.OK and len(self.pieces) == len(self.tokens)
+
+    def completion(self, *, logprobs: bool, interrupted: bool = False) -> Completion:
+        """The text as a value: finished, or as far as it came."""
+        written = len(self.pieces)  # an interrupt may have come between a token and its piece
         return Completion(
             text="".join(self.pieces),
-            tokens=tuple(self.tokens),
-            logprobs=tuple(self.logprobs) if logprobs else None,
-            finish_reason=self.finish_reason,
+            tokens=tuple(self.tokens[:written]),
+            logprobs=tuple(self.logprobs[:written]) if logprobs else None,
+            finish_reason="interrupted" if interrupted or self.finish_reason is None else self.finish_reason,
             seed=self.request.seed,
             prompt=self.request.prompt,
             status=self.status,
@@ -85,3 +94,6 @@ class Row:
         if self.stops.hit:
             self.finish_reason = "stop"
         return text + self.stops.finish()
+
+
+Step = list[tuple[Row, Chunk]]  # what one step of the loop did: a chunk for each row that went on
