@@ -5,10 +5,7 @@ import io
 import itertools
 import linecache
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -20,7 +17,7 @@ import aigc
 import tiny
 from aigc.errors import GenerationError, ModelError, ParameterError, ResourceError, TypeParameterError
 from aigc.sampling import Greedy, Temperature, TopK, as_sampler
-from aigc.text import Completions, Progress, batches, plan, progress
+from aigc.text import Completions, Progress, batches, progress
 from aigc.text.forwards import SlotForward
 from aigc.text.rows import Request, Row, Step
 

@@ -1,4 +1,4 @@
-"""Several threads, and an event loop, with one model: each gets what it would get alone, and no step outlives its reader."""
+"""Several threads, or an event loop, with one model: each gets what it would get alone; no step outlives its reader."""
 
 import asyncio
 import contextlib
@@ -154,7 +154,7 @@ def test_the_loop_goes_on_while_a_model_is_tried_and_while_it_writes(monkeypatch
 
     def slow_choice(network: Any) -> plan.Plan:
         chosen_on.append(threading.get_ident())
-        time.sleep(0.1)
+        time.sleep(0.3)
         return choose(network)
 
     monkeypatch.setattr(plan, "choose", slow_choice)
@@ -178,7 +178,7 @@ def test_the_loop_goes_on_while_a_model_is_tried_and_while_it_writes(monkeypatch
 
     ticks, longest = asyncio.run(run())
     assert ticks > 20
-    assert longest < 0.1
+    assert longest < 0.25
     assert {*steps.threads, *chosen_on} == {*chosen_on}
     assert threading.get_ident() not in chosen_on
 
@@ -197,7 +197,7 @@ def test_a_stream_that_is_given_up_ends_with_its_step(
 
     GEN.plan  # noqa: B018  # its trials make forwards too
     monkeypatch.setattr(SlotForward, "__init__", spy)
-    steps = Steps(monkeypatch, 0.15)
+    steps = Steps(monkeypatch, 0.4)
 
     async def read(stream: Any) -> None:
         async for _ in stream:
@@ -225,7 +225,7 @@ def test_a_stream_that_is_given_up_ends_with_its_step(
             await stream.aclose()
         return time.monotonic() - start
 
-    assert asyncio.run(run()) < 0.1
+    assert asyncio.run(run()) < 0.3
     until(lambda: steps.begun == steps.ended)
     begun = steps.begun
     assert begun == (how != "break")
@@ -262,18 +262,18 @@ def test_a_stream_never_begun_does_nothing(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_the_loops_own_threads_stay_free(monkeypatch: pytest.MonkeyPatch) -> None:
     """Twin: steps on the default executor, of one thread here, would keep the other task waiting."""
-    Steps(monkeypatch, 0.02)
+    Steps(monkeypatch, 0.1)
 
     async def run() -> float:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
-        streams = [GEN.astream("abc", max_new_tokens=8, seed=i) for i in range(3)]
+        streams = [GEN.astream("abc", max_new_tokens=20, seed=i) for i in range(3)]
 
         async def read(stream: Any) -> None:
             async for _ in stream:
                 pass
 
         readers = [asyncio.create_task(read(stream)) for stream in streams]
-        await asyncio.sleep(0.03)
+        await asyncio.sleep(0.05)
         start = time.monotonic()
         await asyncio.to_thread(int)
         waited = time.monotonic() - start
@@ -282,21 +282,20 @@ def test_the_loops_own_threads_stay_free(monkeypatch: pytest.MonkeyPatch) -> Non
         await asyncio.gather(*readers, return_exceptions=True)
         return waited
 
-    assert asyncio.run(run()) < 0.015
+    assert asyncio.run(run()) < 0.09
 
 
 def test_locks_and_threads_go_with_their_model() -> None:
     model = tiny.model("llama")
-    gen = aigc.Generator(model, tiny.tokenizer())
 
-    async def one() -> None:
+    async def one(gen: aigc.Generator) -> None:
         async for _ in gen.astream("abc", max_new_tokens=1):
             pass
 
-    asyncio.run(one())
+    asyncio.run(one(aigc.Generator(model, tiny.tokenizer())))
     assert model in turns._locks
     gone = weakref.ref(model)
     before = threading.active_count()
-    del model, gen, one
+    del model
     until(lambda: gc.collect() >= 0 and gone() is None)
     until(lambda: threading.active_count() < before)
