@@ -13,7 +13,7 @@ from tokenizers import processors
 import aigc
 import tiny
 from aigc.errors import AigcError, ModelError, ParameterError, ResourceError
-from aigc.text.forwards import SlotForward
+from aigc.text.packed.forward import PackedForward
 from aigc.text.slots import Positions, causal_mask
 
 TEMPLATE = (
@@ -102,18 +102,18 @@ def test_when_memory_runs_out_finished_rows_stay_and_texts_are_the_same(monkeypa
     gen = chatty()
     prompts = ["a", "bb", "ccc", "dddd", "eeeee"]
     expected = gen.generate(prompts, max_new_tokens=6, seed=1).texts
-    step, sizes = SlotForward.step, []
+    step, sizes = PackedForward.step, []
 
-    def narrow(self: SlotForward, tokens: torch.Tensor) -> torch.Tensor:
+    def narrow(self: PackedForward, tokens: torch.Tensor) -> torch.Tensor:
         sizes.append(len(tokens))
         if len(tokens) > 2:
             raise torch.OutOfMemoryError("out of memory")
         return step(self, tokens)
 
-    monkeypatch.setattr(SlotForward, "step", narrow)
+    monkeypatch.setattr(PackedForward, "step", narrow)
     assert gen.generate(prompts, max_new_tokens=6, seed=1).texts == expected
     assert max(sizes) == 5
-    monkeypatch.setattr(SlotForward, "step", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("out of memory")))
+    monkeypatch.setattr(PackedForward, "step", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("out of memory")))
     with pytest.raises(ResourceError, match="one item alone"):
         gen.generate(prompts, max_new_tokens=6, seed=1)
 

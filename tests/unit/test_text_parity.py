@@ -6,6 +6,9 @@ import torch
 import aigc
 import tiny
 from aigc.sampling import Greedy
+from aigc.text.packed.parts import Decoder
+from aigc.text.packed.reading import Unreadable
+from aigc.text.packed.source import Source
 
 PROMPTS = ["a", "The quick brown fox", "春夜喜雨", "xyz xyz xyz xyz xyz xyz xyz xyz xyz"]
 NEW = 24
@@ -24,8 +27,15 @@ def theirs(model: torch.nn.Module, prompts: list[list[int]], end: int | None) ->
     return rows
 
 
+def unreadable(_: Source) -> Decoder:
+    raise Unreadable("it is not to be packed")
+
+
+@pytest.mark.parametrize("packed", [True, False], ids=["packed", "as it is"])
 @pytest.mark.parametrize("name", sorted(tiny.CONFIGS))
-def test_greedy_tokens_equal_those_of_transformers(name: str) -> None:
+def test_greedy_tokens_equal_those_of_transformers(name: str, packed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not packed:
+        monkeypatch.setattr(Source, "decoder", unreadable)
     model, tokenizer = tiny.model(name), tiny.tokenizer()
     gen = aigc.Generator(model, tokenizer)
     ids = [tokenizer(prompt)["input_ids"] for prompt in PROMPTS]
@@ -40,10 +50,13 @@ def test_greedy_tokens_equal_those_of_transformers(name: str) -> None:
         assert theirs(model, ids, 257) == alone
 
 
-def test_plans_are_the_best_that_each_architecture_takes() -> None:
-    plans = {name: aigc.Generator(tiny.model(name), tiny.tokenizer()).plan.forward for name in tiny.CONFIGS}
-    expected = dict.fromkeys(tiny.CONFIGS, "slots") | {"bloom": "padded", "mamba": "alone"}
-    assert plans == expected
+def test_plans_are_the_best_that_each_architecture_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def plans() -> dict[str, str]:
+        return {name: aigc.Generator(tiny.model(name), tiny.tokenizer()).plan.forward for name in tiny.CONFIGS}
+
+    assert plans() == dict.fromkeys(tiny.CONFIGS, "packed") | {"mamba": "alone"}
+    monkeypatch.setattr(Source, "decoder", unreadable)
+    assert plans() == dict.fromkeys(tiny.CONFIGS, "slots") | {"bloom": "padded", "mamba": "alone"}
 
 
 def test_the_sliding_window_matters() -> None:

@@ -22,6 +22,7 @@ from aigc._checks import fail_type
 from aigc.device import preserved_rng
 from aigc.errors import ModelError, ModelFileError, ModelNotFoundError
 from aigc.text.forwards import SlotCache
+from aigc.text.packed.source import Source
 from aigc.text.slots import LayerSlots, Positions, causal_mask
 
 __all__ = ["Recommended", "TransformersNetwork", "Vocabulary", "download", "load_model", "load_tokenizer", "save"]
@@ -93,12 +94,18 @@ class TransformersNetwork:
         self._cache_name = next(name for name in _CACHE_NAMES if name in self._accepts or name == _CACHE_NAMES[-1])
         self._config = model.config.get_text_config(decoder=True)
         self._sliding = _sliding_windows(model)
+        self._packed = Source(model, None if self._sliding is None else [window for _, window in self._sliding])
 
     @property
     def device(self) -> torch.device:
         """Where the model's first parameter lives."""
         device: torch.device = next(self.model.parameters()).device
         return device
+
+    @property
+    def packed(self) -> Source:
+        """The model's decoder with packed weights, where there is one."""
+        return self._packed
 
     @property
     def dtype(self) -> torch.dtype:

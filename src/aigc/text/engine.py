@@ -46,15 +46,13 @@ class Engine:
     def __init__(self, network: TransformersNetwork, vocabulary: Vocabulary) -> None:
         self._network = network
         self._vocabulary = vocabulary
-        self._plan: plan.Plan | None = None
+        self._plans = plan.Plans(network)
 
     @property
     def plan(self) -> plan.Plan:
-        """How batches run; found by trying, once."""
+        """How batches run; found by trying, by one thread."""
         with lock_of(self._network.model):
-            if self._plan is None:
-                self._plan = plan.choose(self._network)
-            return self._plan
+            return self._plans.plan
 
     def call(
         self,

@@ -1,4 +1,4 @@
-"""Three ways to run a batch of unequal rows through a causal model, best first.
+"""Three ways to run a batch of unequal rows through a model as transformers wrote it, best first.
 
     SlotForward     every row starts at slot 0 and writes at its own position; prompts are read one at a time, once each
     PaddedForward   the usual left padding, for models that take no mask or position of ours (ALiBi, say)
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from aigc.text.loop import Forward
+from aigc.text.packed.source import Source
 from aigc.text.slots import LayerSlots, Positions, round_up
 
 __all__ = ["AloneForward", "Network", "PaddedForward", "SlotCache", "SlotForward"]
@@ -30,6 +31,11 @@ class SlotCache(Protocol):
 
 class Network(Protocol):
     """A causal language model, one forward at a time."""
+
+    @property
+    def packed(self) -> Source:
+        """Its decoder with packed weights, where there is one."""
+        ...
 
     @property
     def device(self) -> torch.device:

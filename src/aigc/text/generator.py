@@ -89,7 +89,8 @@ class Generator:
         Args:
             model: A folder, or a name on the hub such as `"gpt2"`.
             device: `"auto"`, or where the model shall run.
-            dtype: `"auto"` (bfloat16 where the hardware has it, else float32), or the floating type of the weights.
+            dtype: `"auto"` (bfloat16 where the hardware has it, else float32), or the floating type of the weights;
+                `"int8"` multiplies eight-bit integers, on the CPU: faster, a little less exact.
             revision: A branch, tag or commit of a hub model.
 
         Raises:
@@ -97,12 +98,16 @@ class Generator:
             ModelFileError: If a file is damaged, missing, unsafe, or contradicts another.
             ResourceError: If the weights do not fit into the memory that is free.
         """
-        placement = devices.place(device, dtype=dtype)
+        int8 = dtype == "int8"
+        placement = devices.place("cpu" if int8 and device == "auto" else device, dtype="auto" if int8 else dtype)
         local = files.find(model)
         folder = local or download(str(model), revision=revision)
         files.inspect(folder, placement=placement, manifest=local is not None)
         tokenizer = load_tokenizer(folder)
-        return cls(load_model(folder, dtype=placement.dtype).to(placement.device), tokenizer)
+        generator = cls(load_model(folder, dtype=placement.dtype).to(placement.device), tokenizer)
+        generator._network.packed.int8 = int8
+        _ = generator.plan  # weights are packed now rather than at the first call
+        return generator
 
     @property
     def model(self) -> "PreTrainedModel":
@@ -126,11 +131,10 @@ class Generator:
 
     @property
     def plan(self) -> plan.Plan:
-        """How batches run on this model here, and why: print it. Found by trying, on first use.
+        """How batches run on this model here, and why: print it. Found by trying.
 
-        Example:
-            >>> Generator.default().plan.forward
-            'slots'
+        >>> Generator.default(device="cpu").plan.forward
+        'packed'
         """
         return self._engine.plan
 
@@ -180,12 +184,9 @@ class Generator:
 
         Example:
             >>> gen = Generator.default()
-            >>> gen.generate(["The sea", "春风"], max_new_tokens=4, seed=1).texts == [
-            ...     gen.generate("The sea", max_new_tokens=4, seed=[c.seed]).texts[0] if c.prompt == "The sea"
-            ...     else gen.generate("春风", max_new_tokens=4, seed=[c.seed]).texts[0]
-            ...     for c in gen.generate(["The sea", "春风"], max_new_tokens=4, seed=1)
-            ... ]
-            True
+            >>> out = gen.generate(["The sea", "春风"], max_new_tokens=4, seed=1)
+            >>> [gen.generate(c.prompt, max_new_tokens=4, seed=[c.seed]).texts == [c.text] for c in out]
+            [True, True]
         """
         engine = self._engine
         rows = engine.rows(prompts, n=n, max_new_tokens=max_new_tokens, seed=seed)
@@ -368,9 +369,9 @@ class Generator:
             >>> score.bits_per_byte < Generator.default().score("xq zvk jjw qpf").bits_per_byte
             True
         """
-        one = isinstance(texts, str)
-        scores = [self._engine.score(text) for text in requests.strings("texts", [texts] if one else texts)]
-        return scores[0] if one else scores
+        if isinstance(texts, str):
+            return self._engine.score(requests.strings("texts", [texts])[0])
+        return [self._engine.score(text) for text in requests.strings("texts", texts)]
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes model, tokenizer and a manifest of checksums to a folder, all or nothing.
@@ -385,6 +386,6 @@ class Generator:
 
     def __repr__(self) -> str:
         size = sum(parameter.numel() for parameter in self.model.parameters())
-        dtype = str(self._network.dtype).removeprefix("torch.")
+        dtype = "int8" if self._network.packed.int8 else str(self._network.dtype).removeprefix("torch.")
         context = f"context {self.context}" if self.context else "any context"
         return f"Generator({type(self.model).__name__}, {size / 1e6:.1f}M parameters, {self.device}, {dtype}, {context})"

@@ -1,6 +1,7 @@
 """Which way a model's batches run here, found by trying, and said in a sentence."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,17 +9,25 @@ from torch import Tensor
 
 from aigc.errors import ModelError
 from aigc.text._transformers import MISFIT, TransformersNetwork
-from aigc.text.forwards import AloneForward, PaddedForward, SlotForward, Way
+from aigc.text.forwards import AloneForward, Network, PaddedForward, SlotForward, Way
+from aigc.text.packed.forward import PackedForward
+from aigc.text.packed.reading import Unreadable
 
-__all__ = ["Plan", "choose"]
+__all__ = ["Plan", "Plans", "choose"]
 
 _LENGTHS = (6, 3, 5)  # of the prompts tried: unequal, so that padding and positions matter
 _STEPS = 2
 _TOLERANCE = {torch.float64: 1e-3, torch.float32: 1e-3}  # of the logits' spread; half precision below
-_TOLERANCE_HALF = 0.05
+_TOLERANCE_HALF = 0.1
+_TOLERANCE_INT8 = 0.5
+
+
+def _packed(network: Network, prompts: Sequence[Sequence[int]]) -> PackedForward:
+    return PackedForward(network.packed.decoder(), prompts)
 
 
 _MEANS: dict[Way, str] = {
+    _packed: "packed weights",
     SlotForward: "a cache of slots",
     PaddedForward: "left padding",
     AloneForward: "a cache of its own kind",
@@ -30,7 +39,7 @@ class Plan:
     """How batches run.
 
     Attributes:
-        forward: `"slots"`, `"padded"` or `"alone"`: see `aigc.text.forwards`.
+        forward: `"packed"`: see `aigc.text.packed`; or `"slots"`, `"padded"` or `"alone"`: see `aigc.text.forwards`.
         reason: A sentence that says why, and what it means for reproducibility.
     """
 
@@ -42,6 +51,23 @@ class Plan:
         return f"{self.forward}: {self.reason}"
 
 
+class Plans:
+    """A network's plan, found when it is first asked for, and again when the network moved."""
+
+    def __init__(self, network: TransformersNetwork) -> None:
+        self._network = network
+        self._state: object = None
+        self._plan: Plan | None = None
+
+    @property
+    def plan(self) -> Plan:
+        """The plan for the network as it is."""
+        state = (self._network.device, self._network.dtype, self._network.packed.altered())
+        if self._plan is None or state != self._state:
+            self._plan, self._state = choose(self._network), state
+        return self._plan
+
+
 def choose(network: TransformersNetwork) -> Plan:
     """Tries the ways on a few short prompts, best first, against a forward without padding or cache.
 
@@ -49,6 +75,21 @@ def choose(network: TransformersNetwork) -> Plan:
         ModelError: If the model is not causal, and so cannot write.
     """
     _check_causal(network)
+    try:
+        network.packed.decoder()
+        unpacked, bits = _try(network, _packed)
+    except Unreadable as error:
+        unpacked, bits = str(error), ""
+    if unpacked is None:
+        numbers = " as eight-bit integers" if network.packed.int8 else ""
+        return Plan("packed", f"weights are packed{numbers}, and every row starts at slot 0; {bits}", _packed)
+    if network.packed.int8:
+        raise ModelError(f'dtype="int8" needs weights that can be packed: {unpacked}. Use another dtype.')
+    plan = _without_packing(network)
+    return Plan(plan.forward, f"{unpacked}; {plan.reason}", plan.way)
+
+
+def _without_packing(network: TransformersNetwork) -> Plan:
     problem = network.why_no_slots
     if problem is None:
         problem, bits = _try(network, SlotForward)
@@ -71,7 +112,8 @@ def _try(network: TransformersNetwork, way: Way) -> tuple[str | None, str]:
     except MISFIT as error:
         return f"{name} does not take {_MEANS[way]} ({type(error).__name__})", ""
     off = max(_distance(torch.stack([step[row] for step in batch]), _plain(network, texts, row)) for row in (0, 1))
-    if off > _TOLERANCE.get(network.dtype, _TOLERANCE_HALF):
+    int8 = way is _packed and network.packed.int8
+    if off > (_TOLERANCE_INT8 if int8 else _TOLERANCE.get(network.dtype, _TOLERANCE_HALF)):
         return f"with {_MEANS[way]} the logits of {name} are off by {off:.2g} of their spread", ""
     alone = _logits(network, way, texts[1:2], _LENGTHS[1:2])
     same = all(torch.equal(step[1], by_itself[0]) for step, by_itself in zip(batch, alone, strict=True))

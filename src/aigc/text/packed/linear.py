@@ -1,0 +1,139 @@
+"""Products with weights that are laid out once for the kernels that read them.
+
+oneDNN's blocked layout is read at the speed of the memory, and gives a row the same bits for any number of rows from two
+on. A lone row may take another kernel, so at least `LANES` rows are always run: four are no slower than one.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["ACTIVATIONS", "LANES", "Linear", "Weights", "pack"]
+
+LANES = 4
+
+# The name of an activation in transformers: the function, and oneDNN's name and algorithm for it.
+ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], str, str]] = {
+    "gelu": (F.gelu, "gelu", "none"),
+    "gelu_new": (lambda x: F.gelu(x, approximate="tanh"), "gelu", "tanh"),
+    "gelu_pytorch_tanh": (lambda x: F.gelu(x, approximate="tanh"), "gelu", "tanh"),
+    "relu": (F.relu, "relu", ""),
+    "silu": (F.silu, "swish", ""),
+    "swish": (F.silu, "swish", ""),
+}
+
+
+class Weights(NamedTuple):
+    """A linear layer as `x @ weight.T + bias`: weight `(out, in)`, bias `(out,)` or None."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+    @staticmethod
+    def join(*parts: "Weights") -> "Weights":
+        """Puts the outputs of several layers with the same input side by side."""
+        biases = [torch.zeros_like(part.weight[:, 0]) if part.bias is None else part.bias for part in parts]
+        none = all(part.bias is None for part in parts)
+        return Weights(torch.cat([part.weight for part in parts]), None if none else torch.cat(biases))
+
+
+class Linear(Protocol):
+    """A linear layer on `(rows, in)`; `add` and `multiply` are `(rows, out)` and act after the activation."""
+
+    def __call__(
+        self, x: Tensor, *, activation: str | None = None, add: Tensor | None = None, multiply: Tensor | None = None
+    ) -> Tensor:
+        """Returns `(rows, out)`."""
+        ...
+
+
+class PlainLinear:
+    """torch's own product, for types and processors that oneDNN has no layout for."""
+
+    def __init__(self, weights: Weights) -> None:
+        self._weight, self._bias = weights
+
+    def __call__(
+        self, x: Tensor, *, activation: str | None = None, add: Tensor | None = None, multiply: Tensor | None = None
+    ) -> Tensor:
+        """Returns `(rows, out)`."""
+        return _after(F.linear(x, self._weight, self._bias), activation, add, multiply)
+
+
+class PackedLinear:
+    """A product with weights in oneDNN's blocked layout, what follows it fused where it can be."""
+
+    def __init__(self, weights: Weights) -> None:
+        self._weight = torch.ops.mkldnn._reorder_linear_weight(weights.weight.detach().contiguous(), LANES)
+        self._bias = None if weights.bias is None else weights.bias.detach()
+
+    def __call__(
+        self, x: Tensor, *, activation: str | None = None, add: Tensor | None = None, multiply: Tensor | None = None
+    ) -> Tensor:
+        """Returns `(rows, out)`."""
+        run, weight, bias = torch.ops.mkldnn._linear_pointwise, self._weight, self._bias
+        y: Tensor
+        if activation is not None:
+            _, name, algorithm = ACTIVATIONS[activation]
+            y = run(x, weight, bias, name, [], algorithm)
+            return _after(y, None, add, multiply)
+        if add is not None:
+            y = run.binary(x, add, weight, bias, "add")
+            return _after(y, None, None, multiply)
+        if multiply is not None:
+            y = run.binary(x, multiply, weight, bias, "mul")
+            return y
+        y = run(x, weight, bias, "none", [], "")
+        return y
+
+
+class Int8Linear:
+    r"""A product of eight-bit integers, the weights scaled per output and the inputs per row, as they come.
+
+    $y = s_x s_w \sum_i q_x q_w$ with $s = \max |\cdot| / 127$, the vector-wise scheme of LLM.int8 (Dettmers et al. 2022)
+    without its outliers. The sum is of integers and exact, so a row's bits owe nothing to the number of rows.
+    """
+
+    def __init__(self, weights: Weights) -> None:
+        weight = weights.weight.detach().float().contiguous()
+        scale = weight.abs().amax(1, keepdim=True).clamp(min=1e-12) / 127
+        rounded = (weight / scale).round_().clamp_(-127, 127).to(torch.int8)
+        self._weight = torch.ops.onednn.qlinear_prepack(rounded, None)
+        self._scale = (scale / 127).squeeze(1).contiguous()  # the inputs' 1 / 127 as well
+        self._zero = torch.zeros(len(weight), dtype=torch.int64)
+        self._bias = None if weights.bias is None else weights.bias.detach().float()
+        self._middle = torch.tensor(128.5)  # truncation after it rounds to the nearest
+
+    def __call__(
+        self, x: Tensor, *, activation: str | None = None, add: Tensor | None = None, multiply: Tensor | None = None
+    ) -> Tensor:
+        """Returns `(rows, out)`."""
+        largest = torch.linalg.vector_norm(x, torch.inf, dim=-1, keepdim=True, dtype=torch.float32).clamp_(min=1e-12)
+        rounded = torch.addcmul(self._middle, x, 127 / largest).to(torch.uint8)
+        y = torch.ops.onednn.qlinear_pointwise(
+            rounded, 1.0, 128, self._weight, self._scale, self._zero, None, 1.0, 0, torch.float32, "none", [], ""
+        )
+        y = y.mul_(largest) if self._bias is None else torch.addcmul(self._bias, y, largest)
+        return _after(y.to(x.dtype), activation, add, multiply)
+
+
+def pack(weights: Weights, *, int8: bool = False) -> Linear:
+    """Lays weights out for the fastest product that this machine has for them."""
+    if int8:
+        return Int8Linear(weights)
+    kind = weights.weight.dtype
+    bfloat16 = kind == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    if torch._C._has_mkldnn and (kind == torch.float32 or bfloat16):
+        return PackedLinear(weights)
+    return PlainLinear(weights)
+
+
+def _after(y: Tensor, activation: str | None, add: Tensor | None, multiply: Tensor | None) -> Tensor:
+    if activation is not None:
+        y = ACTIVATIONS[activation][0](y)
+    if add is not None:
+        y = y + add
+    return y if multiply is None else y * multiply
