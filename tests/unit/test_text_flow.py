@@ -18,7 +18,7 @@ import tiny
 from aigc.errors import GenerationError, ModelError, ParameterError, ResourceError, TypeParameterError
 from aigc.sampling import Greedy, Temperature, TopK, as_sampler
 from aigc.text import Completions, Progress, batches, progress
-from aigc.text.forwards import SlotForward
+from aigc.text.packed.forward import PackedForward
 from aigc.text.rows import Request, Row, Step
 
 GEN = aigc.Generator(tiny.model("llama"), tiny.tokenizer())
@@ -33,18 +33,18 @@ def whole() -> Completions:
 
 
 class Hook:
-    """A `SlotForward.step` that can fail: what a device does to us, and the user's keyboard."""
+    """A `PackedForward.step` that can fail: what a device does to us, and the user's keyboard."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, strike: Callable[[int, int], object]) -> None:
         self.sizes: list[int] = []
-        step = SlotForward.step
+        step = PackedForward.step
 
-        def struck(forward: SlotForward, tokens: torch.Tensor) -> torch.Tensor:
+        def struck(forward: PackedForward, tokens: torch.Tensor) -> torch.Tensor:
             self.sizes.append(len(tokens))
             strike(len(self.sizes), len(tokens))
             return step(forward, tokens)
 
-        monkeypatch.setattr(SlotForward, "step", struck)
+        monkeypatch.setattr(PackedForward, "step", struck)
 
 
 def at(call: int, error: BaseException) -> Callable[[int, int], None]:
@@ -145,13 +145,13 @@ def test_a_long_prompt_does_not_make_the_others_small() -> None:
 
 def test_the_longest_rows_run_first_and_equal_prompts_together(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[list[int]] = []
-    init = SlotForward.__init__
+    init = PackedForward.__init__
 
-    def spy(self: SlotForward, network: Any, prompts: Sequence[Sequence[int]]) -> None:
+    def spy(self: PackedForward, network: Any, prompts: Sequence[Sequence[int]]) -> None:
         seen.append([len(prompt) for prompt in prompts])
         init(self, network, prompts)
 
-    monkeypatch.setattr(SlotForward, "__init__", spy)
+    monkeypatch.setattr(PackedForward, "__init__", spy)
     GEN.generate(["a", "cccc", "bb", "dddd", "a"], n=2, max_new_tokens=1, batch_size=4)
     assert seen == [[4, 4, 4, 4], [1, 1, 2, 2], [1, 1]]
     seen.clear()
@@ -271,14 +271,14 @@ def test_a_sampler_that_raises_is_a_typed_error_too() -> None:
 
 
 def test_one_row_that_does_not_fit_leaves_the_others(whole: Completions, monkeypatch: pytest.MonkeyPatch) -> None:
-    step = SlotForward.step
+    step = PackedForward.step
 
-    def narrow(self: SlotForward, tokens: torch.Tensor) -> torch.Tensor:
+    def narrow(self: PackedForward, tokens: torch.Tensor) -> torch.Tensor:
         if max(self._lengths) == 5:  # the row of the prompt "bbbb", after its first token
             raise torch.OutOfMemoryError("out of memory")
         return step(self, tokens)
 
-    monkeypatch.setattr(SlotForward, "step", narrow)
+    monkeypatch.setattr(PackedForward, "step", narrow)
     with pytest.raises(ResourceError, match="one item alone does not fit.* 4 tokens") as caught:
         GEN.generate(PROMPTS, **WRITE, batch_size=1)
     assert caught.value.completions.unfinished == [0, 1, 2, 4, 7]

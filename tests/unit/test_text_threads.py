@@ -17,7 +17,7 @@ import aigc
 import tiny
 from aigc.errors import GenerationError, ParameterError
 from aigc.text import Completions, plan, turns
-from aigc.text.forwards import SlotForward
+from aigc.text.packed.forward import PackedForward
 
 GEN = aigc.Generator(tiny.model("llama"), tiny.tokenizer())
 PROMPTS = ["a", "bbbb", "cc", "g" * 20]
@@ -37,14 +37,13 @@ def test_threads_write_what_they_would_alone() -> None:
     gens = [aigc.Generator(model, tokenizer), aigc.Generator(model, tokenizer)]
     calls = [([f"{i} thread", "春" * (i + 1)], i) for i in range(4)]
 
-    def run(prompts: list[str], seed: int) -> list[str]:
+    def run(prompts: list[str], seed: int) -> tuple[list[str], list[float]]:
         gen = gens[seed % 2]
         texts = gen.generate(prompts, max_new_tokens=12, seed=seed).texts
-        for prompt in prompts:
-            gen.score(prompt)
+        scores = [gen.score(prompt).nats for prompt in prompts * 4]
         stream = gen.stream(prompts, max_new_tokens=12, seed=seed)
         assert "".join(chunk.text for chunk in stream if chunk.index == 1) == texts[1]
-        return texts
+        return texts, scores
 
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(lambda call: run(*call), calls))
@@ -54,9 +53,9 @@ def test_threads_write_what_they_would_alone() -> None:
 
 def test_steps_of_a_model_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     inside, most = 0, 0
-    step = SlotForward.step
+    step = PackedForward.step
 
-    def counted(self: SlotForward, tokens: torch.Tensor) -> torch.Tensor:
+    def counted(self: PackedForward, tokens: torch.Tensor) -> torch.Tensor:
         nonlocal inside, most
         inside += 1
         most = max(most, inside)
@@ -64,7 +63,7 @@ def test_steps_of_a_model_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
         inside -= 1
         return step(self, tokens)
 
-    monkeypatch.setattr(SlotForward, "step", counted)
+    monkeypatch.setattr(PackedForward, "step", counted)
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda seed: GEN.generate("abc", max_new_tokens=5, seed=seed), range(4)))
     assert most == 1
@@ -86,14 +85,14 @@ def test_a_plan_is_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_interrupt_of_one_thread_leaves_the_others(monkeypatch: pytest.MonkeyPatch, whole: Completions) -> None:
-    first, step = threading.get_ident(), SlotForward.step
+    first, step = threading.get_ident(), PackedForward.step
 
-    def strike(self: SlotForward, tokens: torch.Tensor) -> torch.Tensor:
+    def strike(self: PackedForward, tokens: torch.Tensor) -> torch.Tensor:
         if threading.get_ident() == first:
             raise KeyboardInterrupt
         return step(self, tokens)
 
-    monkeypatch.setattr(SlotForward, "step", strike)
+    monkeypatch.setattr(PackedForward, "step", strike)
     with ThreadPoolExecutor(1) as pool:
         other = pool.submit(GEN.generate, PROMPTS, **WRITE)
         with pytest.raises(KeyboardInterrupt):
@@ -111,9 +110,9 @@ class Steps:
         self.begun = self.ended = 0
         self.threads: set[int] = set()
         self.running = threading.Event()
-        step = SlotForward.step
+        step = PackedForward.step
 
-        def slow(forward: SlotForward, tokens: torch.Tensor) -> torch.Tensor:
+        def slow(forward: PackedForward, tokens: torch.Tensor) -> torch.Tensor:
             self.begun += 1
             self.threads.add(threading.get_ident())
             self.running.set()
@@ -121,7 +120,7 @@ class Steps:
             self.ended += 1
             return step(forward, tokens)
 
-        monkeypatch.setattr(SlotForward, "step", slow)
+        monkeypatch.setattr(PackedForward, "step", slow)
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -189,14 +188,14 @@ def test_a_stream_that_is_given_up_ends_with_its_step(
 ) -> None:
     """Given up while a step runs on the other thread: nobody waits for it, nothing follows, and the rows are let go."""
     caches: list[weakref.ref[Any]] = []
-    init = SlotForward.__init__
+    init = PackedForward.__init__
 
-    def spy(self: SlotForward, *arguments: Any) -> None:
+    def spy(self: PackedForward, *arguments: Any) -> None:
         init(self, *arguments)
         caches.append(weakref.ref(self))
 
     GEN.plan  # noqa: B018  # its trials make forwards too
-    monkeypatch.setattr(SlotForward, "__init__", spy)
+    monkeypatch.setattr(PackedForward, "__init__", spy)
     steps = Steps(monkeypatch, 0.4)
 
     async def read(stream: Any) -> None:
@@ -243,7 +242,7 @@ def test_errors_come_through(monkeypatch: pytest.MonkeyPatch, whole: Completions
     with pytest.raises(ParameterError, match="n must be"):
         asyncio.run(read(n=0))
     with monkeypatch.context() as patch:
-        patch.setattr(SlotForward, "step", lambda *_: 1 / 0)
+        patch.setattr(PackedForward, "step", lambda *_: 1 / 0)
         with pytest.raises(GenerationError, match="ZeroDivisionError"):
             asyncio.run(read())
     assert GEN.generate(PROMPTS, **WRITE) == whole
