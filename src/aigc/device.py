@@ -21,9 +21,11 @@ __all__ = [
     "available_memory",
     "backoff",
     "check_fits",
+    "is_out_of_memory",
     "place",
     "preserved_environment",
     "preserved_rng",
+    "release_memory",
     "threads",
     "weights_size",
 ]
@@ -224,7 +226,7 @@ def backoff(run: Callable[[Sequence[T]], Sequence[R]], items: Sequence[T], *, ba
             results.extend(run(items[len(results) : len(results) + size]))
             continue
         except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             first = first or error
         # Outside of the handler: the error's traceback holds the tensors of the run that failed.
@@ -235,9 +237,30 @@ def backoff(run: Callable[[Sequence[T]], Sequence[R]], items: Sequence[T], *, ba
             ) from first
         size = max(1, size // 2)
         first = first.with_traceback(None)
-        if torch.accelerator.is_available():
-            torch.accelerator.empty_cache()
+        release_memory()
     return results
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Says whether an error means that memory ran out, on the CPU or on an accelerator.
+
+    Example:
+        >>> is_out_of_memory(torch.OutOfMemoryError("out of memory")), is_out_of_memory(RuntimeError("a shape is wrong"))
+        (True, False)
+    """
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _OUT_OF_MEMORY)
+
+
+def release_memory() -> None:
+    """Gives memory that an accelerator's allocator keeps, and nothing uses, back to it; does nothing on the CPU.
+
+    Example:
+        >>> release_memory()
+    """
+    if torch.accelerator.is_available():
+        torch.accelerator.empty_cache()
 
 
 def _device(device: str | torch.device) -> tuple[torch.device, str]:
@@ -284,10 +307,6 @@ def _fastest(device: torch.device) -> tuple[torch.dtype, str]:
     if device.type == "mps":
         return torch.float32, "bfloat16 is emulated on older Apple GPUs"
     return torch.bfloat16, f"{device.type} computes in bfloat16"
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(sign in str(error) for sign in _OUT_OF_MEMORY)
 
 
 def _system_memory() -> int | None:

@@ -5,18 +5,28 @@
     │   └── TypeParameterError (also TypeError)      an argument has the wrong type
     ├── ModelError                                   a model cannot be used the way it was asked to be
     │   ├── ModelNotFoundError (also FileNotFoundError)   no such folder, and no such cached hub id
-    │   └── ModelFileError                           a model's file is damaged, unsafe or contradicts another
+    │   ├── ModelFileError                           a model's file is damaged, unsafe or contradicts another
+    │   └── GenerationError                          a model or a sampler failed while it wrote
+    ├── ClosedError                                  what is used was closed before
     └── ResourceError      (also MemoryError)        the machine has too little memory for the job
 
 Each message names the argument or file, the value, and the cure. Catch `AigcError` to catch them all.
+
+A `GenerationError`, or a `ResourceError`, that ends `Generator.generate` has the texts that were finished before in its
+`completions`; `generate(..., resume=error.completions)` writes the others.
 
     >>> from aigc.errors import AigcError, ParameterError
     >>> issubclass(ParameterError, AigcError) and issubclass(ParameterError, ValueError)
     True
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 __all__ = [
     "AigcError",
+    "ClosedError",
+    "GenerationError",
     "ModelError",
     "ModelFileError",
     "ModelNotFoundError",
@@ -38,6 +48,10 @@ class TypeParameterError(ParameterError, TypeError):
     """An argument has a type that the function does not take."""
 
 
+class ClosedError(AigcError):
+    """Something is used that was closed before, such as a session."""
+
+
 class ModelError(AigcError):
     """A model cannot be used the way it was asked to be."""
 
@@ -50,5 +64,22 @@ class ModelFileError(ModelError):
     """A model's file is damaged, unsafe, or contradicts another file of the same folder."""
 
 
+class GenerationError(ModelError):
+    """A model or a sampler failed while it wrote; the error that it raised is the cause.
+
+    Attributes:
+        completions: What `Generator.generate` would have returned, with the rows that were not finished marked; empty if
+            another method raised.
+    """
+
+    completions: Sequence[Any] = ()
+
+
 class ResourceError(AigcError, MemoryError):
-    """The machine has too little memory for what was asked."""
+    """The machine has too little memory for what was asked.
+
+    Attributes:
+        completions: As for `GenerationError`.
+    """
+
+    completions: Sequence[Any] = ()

@@ -1,6 +1,6 @@
 """What the type checker infers of the public interface; read by `make check`, never run."""
 
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncGenerator, Generator
 from typing import assert_type
 
 import torch
@@ -21,7 +21,8 @@ def inferred(gen: aigc.Generator, logits: Tensor) -> None:
     assert_type(out[:1], Completions)
     assert_type(out.texts, list[str])
     assert_type(gen.stream(["a", "b"], seed=[1, 2]), Generator[Chunk, None, None])
-    assert_type(gen.astream("a"), AsyncIterator[Chunk])
+    assert_type(gen.astream("a"), AsyncGenerator[Chunk, None])
+    assert_type(gen.generate_each(iter(["a"])), Generator[tuple[int, Completion], None, None])
     assert_type(gen.score("a"), Score)
     assert_type(gen.score(["a"]), list[Score])
     assert_type(gen.fill("a"), Filled)

@@ -1,7 +1,14 @@
 """Text: `Generator`, and what it returns. Start reading in `generator.py`, then `loop.py`.
 
-generator.py       the face: arguments, defaults, the loop
+generator.py       the face: what can be asked
+engine.py          a model and its tokenizer at work
 requests.py        arguments checked and turned into rows
+batches.py         how many rows run at once
+collecting.py      steps become completions, and an interruption loses none
+progress.py        how far a call has come
+asynchronous.py    steps on a thread, for the event loop
+turns.py           threads use a model one step at a time
+writing.py         the loop's tokens become chunks
 files.py           a model's folder, checked before it is read
 _transformers.py   models, tokenizers and caches of transformers behind small types
 _transformers_kinds.py   the same for encoder-decoder and masked models
@@ -27,6 +34,9 @@ from aigc.device import preserved_environment
 with preserved_environment():  # transformers brings in torch's compiler, which sets a variable for its cache
     from aigc.text.gaps import Infilling
     from aigc.text.generator import Generator
+    from aigc.text.progress import Progress
     from aigc.text.results import Candidate, Chunk, Completion, Completions, Filled, Gap, Score
 
-__all__ = ["Candidate", "Chunk", "Completion", "Completions", "Filled", "Gap", "Generator", "Infilling", "Score"]
+__all__ = [
+    "Candidate", "Chunk", "Completion", "Completions", "Filled", "Gap", "Generator", "Infilling", "Progress", "Score",
+]  # fmt: skip

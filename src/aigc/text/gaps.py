@@ -94,9 +94,15 @@ class GapRow:
         self.pieces = ("",) * len(self.drawn)
         return Chunk(self.request.index, "", None, None, "error")
 
-    def completion(self, *, logprobs: bool) -> Completion:
-        """The finished text as a value, with its tokens in the order of the text."""
-        assert self.finish_reason is not None
+    @property
+    def whole(self) -> bool:
+        """Whether the text is finished, wherever an interrupt may have struck `push`."""
+        return self.finish_reason is not None and self.status is Status.OK and len(self.pieces) > 0
+
+    def completion(self, *, logprobs: bool, interrupted: bool = False) -> Completion:
+        """The finished text as a value, with its tokens in the order of the text; one with gaps left is none."""
+        if interrupted or self.finish_reason is None:
+            return self.request.unwritten(logprobs=logprobs)
         drawn = [self.drawn[position] for position in sorted(self.drawn)]
         return Completion(
             text="".join(self.pieces) + self.tail,

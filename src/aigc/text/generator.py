@@ -1,24 +1,27 @@
-"""`Generator`: the face of text generation. It checks arguments, resolves defaults, and runs the loop."""
+"""`Generator`: the face of text generation. It says what can be asked; `engine.py` does it."""
 
-import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Container, Iterable, Sequence
 from collections.abc import Generator as Closable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, overload
+from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
 import torch
 
 from aigc import checkpoint
 from aigc import device as devices
-from aigc.sampling import Sampler
 from aigc.text import files, plan, requests
 from aigc.text._transformers_files import download, load_tokenizer, save
 from aigc.text._transformers_kinds import adapt, load_model
-from aigc.text.gaps import GapRow, Infilling
-from aigc.text.requests import Message, Seeds, Stops, Writers
+from aigc.text.asynchronous import iterate
+from aigc.text.engine import Engine, guesser
+from aigc.text.gaps import Infilling
+from aigc.text.progress import Reporter, Watcher
+from aigc.text.requests import ChatOptions, Message, Seeds, Stops, Writer, Writers
 from aigc.text.results import Chunk, Completion, Completions, Filled, Score
-from aigc.text.rows import Request, Row
-from aigc.text.writing import write
+from aigc.text.session import Session
+from aigc.text.speculation import PromptLookup
+from aigc.text.turns import worker_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -31,7 +34,8 @@ DEFAULT_MODEL = Path(__file__).parent / "default_model"
 class Generator:
     """Writes text with a language model of transformers: causal, encoder-decoder or masked.
 
-    A row's text depends on its own prompt, seed, sampler and model alone: never on the rows beside it.
+    A row's text depends on its own prompt, seed, sampler and model alone: never on the rows beside it. Several threads may
+    use one Generator: the steps of their calls take turns.
 
     Args:
         model: A transformers language model that you hold. It is used where it is and never changed.
@@ -55,14 +59,13 @@ class Generator:
         self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", *, infilling: Infilling | None = None
     ) -> None:
         self._network, self._vocabulary = adapt(model, tokenizer, infilling=infilling)
-        self._plans = plan.Plans(self._network)
+        self._engine = Engine(self._network, self._vocabulary)
 
     @classmethod
     def default(cls, *, device: str | torch.device = "auto", dtype: str | torch.dtype = "auto") -> Self:
         """Loads the small bilingual model that ships with aigc; needs no network.
 
-        It writes English prose and regular Chinese verse. Its page in the documentation says from what it was trained,
-        and what it cannot do.
+        It writes English prose and regular Chinese verse; its page says from what it was trained, and what it cannot do.
 
         Args:
             device: As for `from_pretrained`.
@@ -107,7 +110,7 @@ class Generator:
         files.inspect(folder, placement=placement, manifest=local is not None)
         tokenizer = load_tokenizer(folder)
         generator = cls(load_model(folder, dtype=placement.dtype).to(placement.device), tokenizer)
-        generator._plans.ready(int8=int8)
+        generator._engine.ready(int8=int8)
         return generator
 
     @property
@@ -132,12 +135,8 @@ class Generator:
 
     @property
     def plan(self) -> plan.Plan:
-        """How batches run on this model here, and why: print it. Found by trying.
-
-        >>> Generator.default(device="cpu").plan.forward
-        'packed'
-        """
-        return self._plans.plan
+        """How batches run on this model here, and why: print it. Found by trying."""
+        return self._engine.plan
 
     def generate(
         self,
@@ -150,8 +149,13 @@ class Generator:
         stop: Stops = None,
         logprobs: bool = False,
         batch_size: int | None = None,
+        progress: Watcher = None,
+        resume: Completions | None = None,
+        speculate: "PromptLookup | Generator | None" = None,
     ) -> Completions:
         """Writes `n` continuations of each prompt.
+
+        Prompts run in batches, longest first. Ctrl-C returns what is finished, with the others in `unfinished`.
 
         Args:
             prompts: One prompt, or several: a source where an encoder reads it, gaps to fill for a masked model.
@@ -163,14 +167,22 @@ class Generator:
                 fresh entropy. The result says which seed each row used.
             stop: A string, or several, that end a text; none becomes part of it.
             logprobs: Whether to keep each token's log-probability.
-            batch_size: Rows that run at once; by default all, and fewer where memory runs out. Changes no text.
+            batch_size: The most rows that run at once, at least 1; by default 64 on the CPU and 256 elsewhere, or what fits
+                into free memory. Fewer where memory runs out. Changes no text.
+            progress: A callable that takes a `Progress`; True for a line on standard error, False for none. By default a
+                line if the texts are 200 or more and standard error is a terminal.
+            resume: What an interrupted call with the same arguments returned, or left in the `completions` of an error:
+                what is finished there is kept, and the rest is written as that call would have written it.
+            speculate: Guesses tokens and reads several at once: `PromptLookup()` where texts copy from their prompts, or a
+                smaller Generator with the same tokenizer. It changes no text.
 
         Returns:
             `len(prompts) * n` completions, prompt by prompt.
 
         Raises:
             ParameterError: If an argument is out of range, or a prompt longer than the context.
-            ResourceError: If memory does not suffice for one row.
+            ResourceError: If memory does not suffice for one row; its `completions` hold what is finished.
+            GenerationError: If the model or the sampler raises; its `completions` hold what is finished.
 
         Example:
             >>> gen = Generator.default()
@@ -178,9 +190,54 @@ class Generator:
             >>> [gen.generate(c.prompt, max_new_tokens=4, seed=[c.seed]).texts == [c.text] for c in out]
             [True, True]
         """
-        rows = self._requests(prompts, n=n, max_new_tokens=max_new_tokens, seed=seed)
-        chosen = requests.writers(sampler, len(rows), n=n, default=self._default_sampler)
-        return self._complete(rows, chosen, stops=requests.stops(stop), logprobs=logprobs, batch_size=batch_size)
+        rows = self._engine.rows(prompts, n=n, max_new_tokens=max_new_tokens, seed=seed)
+        how: dict[str, Any] = {"sampler": sampler, "stop": stop, "batch_size": batch_size, "logprobs": logprobs}
+        call = self._engine.call(len(rows), n=n, **how, speculate=guesser(speculate))
+        return self._engine.complete(rows, call, seed=seed, progress=progress, resume=resume)
+
+    def generate_each(
+        self,
+        prompts: str | Iterable[str],
+        *,
+        n: int = 1,
+        max_new_tokens: int = 128,
+        sampler: Writer | None = None,
+        seed: int | None = None,
+        stop: Stops = None,
+        logprobs: bool = False,
+        batch_size: int | None = None,
+        progress: Watcher = None,
+        skip: Container[int] = (),
+    ) -> Closable[tuple[int, Completion], None, None]:
+        """Writes like `generate`, and yields each row's place and completion when it is finished: it keeps none.
+
+        Prompts may come from an iterator, which is read some batches ahead; memory does not grow with their number. The
+        texts are those of `generate` with the same seed.
+
+        Args:
+            prompts: Any number of prompts.
+            n: As for `generate`; row `n * i + j` is the j-th continuation of prompt i.
+            max_new_tokens: As for `generate`.
+            sampler: One for all rows.
+            seed: One int. Give it if you may want to go on later with `skip`.
+            stop: As for `generate`.
+            logprobs: As for `generate`.
+            batch_size: As for `generate`.
+            progress: As for `generate`; a line is also shown if nobody knows how many prompts will come.
+            skip: Rows that are not written, because they were before.
+
+        Example:
+            >>> gen = Generator.default()
+            >>> rows = gen.generate_each((f"Chapter {i}" for i in range(3)), max_new_tokens=4, seed=0, skip={1})
+            >>> sorted(place for place, completion in rows)
+            [0, 2]
+        """
+        base, writer = requests.base_seed(seed), None if sampler is None else [sampler]
+        requests.check_counts(n=n, max_new_tokens=max_new_tokens)
+        call = self._engine.call(1, n=n, sampler=writer, stop=stop, batch_size=batch_size, logprobs=logprobs)
+        report = Reporter(progress, total=requests.still_to_write(prompts, skip, n=n))
+        how: dict[str, Any] = {"n": n, "max_new_tokens": max_new_tokens, "seed": base, "skip": skip, "reporter": report}
+        return self._engine.each(requests.one_by_one(prompts), call, **how)
 
     def stream(
         self,
@@ -191,12 +248,14 @@ class Generator:
         sampler: Writers | None = None,
         seed: Seeds = None,
         stop: Stops = None,
+        batch_size: int | None = None,
+        speculate: "PromptLookup | Generator | None" = None,
     ) -> Closable[Chunk, None, None]:
         """Writes like `generate`, and hands out each token as it is drawn.
 
         The arguments are those of `generate`, and so are the texts: a row's chunks join to its text. A chunk holds whole
-        characters only, and never a part of a stop string. Arguments are checked at once, not at the first chunk. Close
-        the iterator to stop early.
+        characters only, and no part of a stop string. Arguments are checked at once. Rows beyond the batch size wait for
+        the first to finish. Close the iterator to stop early.
 
         Example:
             >>> gen = Generator.default()
@@ -204,10 +263,9 @@ class Generator:
             >>> text == gen.generate("Once upon a time", max_new_tokens=8, seed=0)[0].text
             True
         """
-        rows = self._requests(prompts, n=n, max_new_tokens=max_new_tokens, seed=seed)
-        chosen = requests.writers(sampler, len(rows), n=n, default=self._default_sampler)
-        run = self._write(rows, chosen, requests.stops(stop))
-        return (chunk for _, chunk in run)
+        how: dict[str, Any] = {"n": n, "max_new_tokens": max_new_tokens, "sampler": sampler, "seed": seed, "stop": stop}
+        steps = self._engine.chunks(prompts, **how, batch_size=batch_size, speculate=guesser(speculate))
+        return (chunk for step in steps for chunk in step)
 
     def astream(
         self,
@@ -218,46 +276,30 @@ class Generator:
         sampler: Writers | None = None,
         seed: Seeds = None,
         stop: Stops = None,
-    ) -> AsyncIterator[Chunk]:
-        """Streams like `stream`, with the same arguments, without blocking the event loop: steps run on worker threads.
+        batch_size: int | None = None,
+        speculate: "PromptLookup | Generator | None" = None,
+    ) -> AsyncGenerator[Chunk, None]:
+        """Streams like `stream`, with the same arguments, and never blocks the event loop.
+
+        All work is done on a thread of the model's own, and begins with the first chunk: arguments are checked then. When
+        the task is cancelled, or the iterator closed, no step follows the one that is running.
 
         Example:
+            >>> import asyncio
             >>> async def first() -> str:
             ...     async for chunk in Generator.default().astream("The sea", max_new_tokens=2, seed=0):
             ...         return chunk.finish_reason or "goes on"
             >>> asyncio.run(first())
             'goes on'
         """
-        chunks = self.stream(prompts, n=n, max_new_tokens=max_new_tokens, sampler=sampler, seed=seed, stop=stop)
-
-        async def run() -> AsyncIterator[Chunk]:
-            while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
-                yield chunk
-
-        return run()
+        how: dict[str, Any] = {"n": n, "max_new_tokens": max_new_tokens, "sampler": sampler, "seed": seed, "stop": stop}
+        chunks = partial(self._engine.chunks, prompts, **how, batch_size=batch_size, speculate=guesser(speculate))
+        return iterate(chunks, worker_of(self.model))
 
     @overload
-    def chat(
-        self,
-        messages: Sequence[Message],
-        *,
-        max_new_tokens: int = 128,
-        sampler: Writers | None = None,
-        seed: Seeds = None,
-        stop: Stops = None,
-        logprobs: bool = False,
-    ) -> Completion: ...
+    def chat(self, messages: Sequence[Message], **options: Unpack[ChatOptions]) -> Completion: ...
     @overload
-    def chat(
-        self,
-        messages: Sequence[Sequence[Message]],
-        *,
-        max_new_tokens: int = 128,
-        sampler: Writers | None = None,
-        seed: Seeds = None,
-        stop: Stops = None,
-        logprobs: bool = False,
-    ) -> Completions: ...
+    def chat(self, messages: Sequence[Sequence[Message]], **options: Unpack[ChatOptions]) -> Completions: ...
     def chat(
         self,
         messages: Sequence[Message] | Sequence[Sequence[Message]],
@@ -267,6 +309,7 @@ class Generator:
         seed: Seeds = None,
         stop: Stops = None,
         logprobs: bool = False,
+        speculate: "PromptLookup | Generator | None" = None,
     ) -> Completion | Completions:
         """Answers a conversation, or each of several, in the format that the model was trained on.
 
@@ -279,6 +322,7 @@ class Generator:
             seed: As for `generate`.
             stop: As for `generate`.
             logprobs: As for `generate`.
+            speculate: As for `generate`.
 
         Returns:
             A completion whose `prompt` is the text of the conversation as the model saw it; or several.
@@ -287,10 +331,11 @@ class Generator:
             ModelError: If the tokenizer has no chat template, as the default model's has none.
         """
         one, conversations = requests.conversations(messages)
-        prompts = [self._vocabulary.conversation(conversation) for conversation in conversations]
-        rows = self._build(prompts, n=1, max_new_tokens=max_new_tokens, seed=seed)
-        chosen = requests.writers(sampler, len(rows), n=1, default=self._default_sampler)
-        out = self._complete(rows, chosen, stops=requests.stops(stop), logprobs=logprobs, batch_size=None)
+        prompts = [self._engine.conversation(conversation) for conversation in conversations]
+        rows = self._engine.build(prompts, n=1, max_new_tokens=max_new_tokens, seed=seed)
+        how: dict[str, Any] = {"sampler": sampler, "stop": stop, "logprobs": logprobs}
+        call = self._engine.call(len(rows), n=1, **how, speculate=guesser(speculate))
+        out = self._engine.complete(rows, call, seed=seed)
         return out[0] if one else out
 
     @overload
@@ -311,10 +356,9 @@ class Generator:
             >>> score.bits_per_byte < Generator.default().score("xq zvk jjw qpf").bits_per_byte
             True
         """
-        one = isinstance(texts, str)
-        values = requests.strings("texts", [texts] if one else texts)
-        scores = [requests.score(self._network, self._vocabulary, text) for text in values]
-        return scores[0] if one else scores
+        if isinstance(texts, str):
+            return self._engine.score(requests.strings("texts", [texts])[0])
+        return [self._engine.score(text) for text in requests.strings("texts", texts)]
 
     @overload
     def fill(self, texts: str, *, top: int = 5) -> Filled: ...  # type: ignore[overload-overlap]
@@ -331,8 +375,12 @@ class Generator:
             ParameterError: If a text has no mask, or is longer than the model reads.
             ModelError: If the model is not masked.
         """
-        found = requests.fill(self._network, texts, top=top)
+        found = self._engine.fill(texts, top=top)
         return found[0] if isinstance(texts, str) else found
+
+    def session(self, *, tokens: int = 16_384) -> Session:
+        """Opens a session, which reads a prompt that begins like an earlier one from where they part; it keeps `tokens`."""
+        return Session(self, tokens=tokens)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes model, tokenizer and a manifest of checksums to a folder, all or nothing.
@@ -347,54 +395,6 @@ class Generator:
 
     def __repr__(self) -> str:
         size = sum(parameter.numel() for parameter in self.model.parameters())
-        dtype = "int8" if self._plans.int8 else str(self._network.dtype).removeprefix("torch.")
+        dtype = "int8" if self._engine.int8 else str(self._network.dtype).removeprefix("torch.")
         context = f"context {self.context}" if self.context else "any context"
         return f"Generator({type(self.model).__name__}, {size / 1e6:.1f}M parameters, {self.device}, {dtype}, {context})"
-
-    def _requests(self, prompts: str | Sequence[str], *, n: int, max_new_tokens: int, seed: Seeds) -> list[Request]:
-        texts = requests.strings("prompts", [prompts] if isinstance(prompts, str) else prompts)
-        encoded = [(text, self._encode(text)) for text in texts]
-        return self._build(encoded, n=n, max_new_tokens=max_new_tokens, seed=seed)
-
-    def _build(self, encoded: list[tuple[str, list[int]]], *, n: int, max_new_tokens: int, seed: Seeds) -> list[Request]:
-        return requests.build(encoded, n=n, max_new_tokens=max_new_tokens, seed=seed, network=self._network)
-
-    def _encode(self, text: str) -> list[int]:
-        begin = self._vocabulary.begin
-        return self._vocabulary.encode(text) or ([] if begin is None else [begin])
-
-    def _default_sampler(self) -> Sampler[Any]:
-        return requests.default_sampler(self._vocabulary.recommended(self.model))
-
-    def _complete(
-        self,
-        rows: list[Request],
-        chosen: requests.Chosen,
-        *,
-        stops: tuple[str, ...],
-        logprobs: bool,
-        batch_size: int | None,
-    ) -> Completions:
-        done: dict[int, Completion] = {}  # outlives a batch that runs out of memory, so that what it finished stays
-
-        def run(part: Sequence[Request]) -> list[Completion]:
-            left = [request for request in part if request.index not in done]
-            for row, chunk in self._write(left, chosen, stops):
-                if chunk.finish_reason is not None:
-                    done[chunk.index] = row.completion(logprobs=logprobs)
-            return [done[request.index] for request in part]
-
-        return Completions(tuple(devices.backoff(run, rows, batch_size=batch_size)))
-
-    def _write(
-        self, part: Sequence[Request], chosen: requests.Chosen, stops: tuple[str, ...]
-    ) -> Iterator[tuple[Row | GapRow, Chunk]]:
-        requests.check_stops(self._network, stops)
-        return write(
-            part,
-            self.plan.way(self._network, [request.read for request in part]),
-            chosen.of([request.index for request in part]),
-            decode=self._vocabulary.decode,
-            ends=self._vocabulary.ends,
-            stops=stops,
-        )

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from aigc.device import is_out_of_memory
 from aigc.errors import ModelError
 from aigc.text._transformers import MISFIT, TransformersNetwork
 from aigc.text._transformers_kinds import MaskedNetwork, Network, Seq2SeqNetwork
 from aigc.text.forwards import AloneForward, PaddedForward, SlotForward, Way
+from aigc.text.loop import Forward
 from aigc.text.masked import MaskedForward
 from aigc.text.packed.forward import PackedForward
+from aigc.text.packed.past import Past
 from aigc.text.packed.reading import Unreadable
 from aigc.text.seq2seq import ApartForward, TogetherForward
 
@@ -54,6 +57,12 @@ class Plan:
 
     def __str__(self) -> str:
         return f"{self.forward}: {self.reason}"
+
+    def begin(self, network: Network, prompts: Sequence[Sequence[int]], *, past: Past | None = None) -> Forward:
+        """Makes the forward of a batch; what it read before helps where weights are packed, and is not needed elsewhere."""
+        if isinstance(network, TransformersNetwork) and self.way is _packed:
+            return PackedForward(network.packed.decoder(), prompts, past=past)
+        return self.way(network, prompts)
 
 
 class Plans:
@@ -167,6 +176,8 @@ def _try(network: TransformersNetwork, way: Way) -> tuple[str | None, str]:
     try:
         batch = _logits(network, way, texts, _LENGTHS)
     except MISFIT as error:
+        if is_out_of_memory(error):  # which says nothing of the way
+            raise
         return f"{name} does not take {_MEANS[way]} ({type(error).__name__})", ""
     off = max(_distance(torch.stack([step[row] for step in batch]), _plain(network, texts, row)) for row in (0, 1))
     int8 = way is _packed and network.packed.int8

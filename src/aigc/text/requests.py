@@ -1,9 +1,9 @@
 """The arguments of a call, checked before any work, and turned into rows."""
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypedDict, cast
 
 import torch
 from torch import Tensor
@@ -28,24 +28,32 @@ from aigc.sampling import (
 from aigc.text import masked, seq2seq
 from aigc.text._transformers import Recommended, Vocabulary
 from aigc.text._transformers_kinds import MaskedNetwork, Network, Seq2SeqNetwork
-from aigc.text.results import Filled, Score
+from aigc.text.results import Completion, Completions, Filled, Score
 from aigc.text.rows import Framed, Request
 from aigc.text.scoring import token_logprobs
 
 __all__ = [
+    "ChatOptions",
     "Chosen",
     "Message",
     "Seeds",
     "Stops",
     "Writers",
+    "base_seed",
     "build",
+    "check_counts",
     "check_ids",
     "check_stops",
     "conversations",
     "default_sampler",
     "fill",
+    "finished",
+    "one_by_one",
     "score",
+    "still_to_write",
     "stops",
+    "strings",
+    "writers",
 ]
 
 Message = Mapping[str, str]
@@ -53,6 +61,17 @@ Seeds = int | Sequence[int] | Tensor | None
 Stops = str | Sequence[str] | None
 Writer = Filter | Sampler[Any]
 Writers = Writer | Sequence[Writer]
+
+
+class ChatOptions(TypedDict, total=False):
+    """What `Generator.chat` takes besides messages."""
+
+    max_new_tokens: int
+    sampler: Writers | None
+    seed: Seeds
+    stop: Stops
+    logprobs: bool
+    speculate: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +92,38 @@ def strings(name: str, values: object) -> list[str]:
     if not isinstance(values, Sequence) or isinstance(values, str | bytes):
         raise fail_type(name, "a string or a sequence of strings", values)
     for i, value in enumerate(values):
-        if not isinstance(value, str):
-            raise fail_type(f"{name}[{i}]", "a string", value)
-        if any("\ud800" <= character <= "\udfff" for character in value):
-            raise fail(f"{name}[{i}]", "text without lone surrogates", value, "Decode it with errors='replace'.")
+        string(f"{name}[{i}]", value)
     if not values:
         raise fail(name, "a string or at least one string", values)
     return list(values)
+
+
+def string(name: str, value: object) -> str:
+    """Checks one string."""
+    if not isinstance(value, str):
+        raise fail_type(name, "a string", value)
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise fail(name, "text without lone surrogates", value, "Decode it with errors='replace'.")
+    return value
+
+
+def one_by_one(prompts: object) -> Iterator[str]:
+    """Checks prompts that may come from an iterator: a sequence at once, others each when it comes."""
+    if isinstance(prompts, str):
+        prompts = [prompts]
+    if isinstance(prompts, Sequence):
+        return iter(strings("prompts", prompts))
+    if not isinstance(prompts, Iterable):
+        raise fail_type("prompts", "a string, or an iterable of strings", prompts)
+    return (string(f"prompts[{i}]", value) for i, value in enumerate(prompts))
+
+
+def still_to_write(prompts: object, skip: Container[int], *, n: int) -> int | None:
+    """How many rows are not skipped; None if nobody knows how many prompts will come."""
+    if not isinstance(skip, Container):
+        raise fail_type("skip", "a set of rows, or another container of ints", skip)
+    prompts = [prompts] if isinstance(prompts, str) else prompts
+    return sum(row not in skip for row in range(len(prompts) * n)) if isinstance(prompts, Sized) else None
 
 
 def stops(stop: Stops) -> tuple[str, ...]:
@@ -100,20 +144,52 @@ def build(
     max_new_tokens: int,
     seed: Seeds,
     network: Network,
+    first: int = 0,
 ) -> list[Request]:
-    """Turns encoded prompts into rows, prompt by prompt, each with its seed and its limit."""
-    n = integer("n", n, low=1)
-    max_new_tokens = integer("max_new_tokens", max_new_tokens, low=1)
-    seeds = _seeds(seed, len(prompts) * n)
+    """Turns encoded prompts into rows, prompt by prompt, each with its seed and its limit; `first` prompts came before."""
+    n, max_new_tokens = check_counts(n=n, max_new_tokens=max_new_tokens)
+    seeds = _seeds(seed, len(prompts) * n, first=first * n)
     framed = []
     for i, (text, ids) in enumerate(prompts):
-        row = _frame(network, f"prompts[{i}]", text, ids, max_new_tokens)
+        row = _frame(network, f"prompts[{first + i}]", text, ids, max_new_tokens)
         check_ids(row.source or row.ids, network.vocabulary)
         framed.append((text, row))
     return [
-        Request(index=row, prompt=text, ids=made.ids, seed=seeds[row], limit=made.limit, source=made.source)
+        Request(first * n + row, prompt=text, ids=made.ids, seed=seeds[row], limit=made.limit, source=made.source)
         for row, (text, made) in enumerate(one for one in framed for _ in range(n))
     ]
+
+
+def check_counts(*, n: int, max_new_tokens: int) -> tuple[int, int]:
+    """Checks how many texts are asked for, and how long."""
+    return integer("n", n, low=1), integer("max_new_tokens", max_new_tokens, low=1)
+
+
+def finished(resume: object, rows: Sequence[Request], *, seed: Seeds, logprobs: bool) -> dict[int, Completion]:
+    """Checks what an interrupted call returned against the call that shall go on with it, and picks what is finished."""
+    if resume is None:
+        return {}
+    if not isinstance(resume, Completions):
+        raise fail_type("resume", "the Completions of an interrupted call", resume)
+    if len(resume) != len(rows):
+        raise fail("resume", f"of the {len(rows)} rows of this call", f"{len(resume)} rows")
+    for row, before in zip(rows, resume, strict=True):
+        where = f"resume[{row.index}]"
+        if before.prompt != row.prompt:
+            raise fail(where, f"written for the prompt {row.prompt!r}", before.prompt)
+        if seed is not None and before.seed != row.seed:
+            raise fail(
+                where, f"of the seed {row.seed}", before.seed, "Leave seed out to go on with those of the first call."
+            )
+        if before.finish_reason == "interrupted":
+            continue
+        if (before.logprobs is not None) != logprobs:
+            raise fail(where, f"written with logprobs={logprobs}", before)
+        if len(before.tokens) > row.limit or (before.finish_reason == "length" and len(before.tokens) < row.limit):
+            raise fail(
+                where, f"written with up to {row.limit} tokens", before, "Give the max_new_tokens of the first call."
+            )
+    return {row.index: before for row, before in zip(rows, resume, strict=True) if before.finish_reason != "interrupted"}
 
 
 def check_ids(ids: Sequence[int], vocabulary: int) -> None:
@@ -217,9 +293,12 @@ def conversations(messages: Any) -> tuple[bool, list[list[dict[str, str]]]]:
     return one, [[dict(message) for message in conversation] for conversation in several]
 
 
-def _seeds(seed: Seeds, rows: int) -> list[int]:
-    if seed is None:
-        seed = secrets.randbits(62)
+def base_seed(seed: object) -> int:
+    """Checks a seed that all rows of a call derive theirs from; None draws one."""
+    return secrets.randbits(62) if seed is None else random.check_seed("seed", seed)
+
+
+def _seeds(seed: Seeds, rows: int, *, first: int) -> list[int]:
     if isinstance(seed, Tensor):
         if seed.dtype not in (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8) or seed.ndim > 1:
             raise fail_type("seed", "an int, one int per row, or an integer tensor of one dimension", seed)
@@ -229,8 +308,8 @@ def _seeds(seed: Seeds, rows: int) -> list[int]:
         if len(values) != rows:
             raise fail("seed", f"one int, or {rows} ints, one for each row", f"{len(values)} ints")
         return values
-    base = random.check_seed("seed", seed)
-    return [random.stream(base, row) for row in range(rows)]
+    base = base_seed(seed)
+    return [random.stream(base, first + row) for row in range(rows)]
 
 
 def _frame(network: Network, name: str, text: str, ids: list[int], wanted: int) -> Framed:

@@ -10,13 +10,14 @@ from aigc.kernels import Status
 
 __all__ = ["Candidate", "Chunk", "Completion", "Completions", "Filled", "FinishReason", "Gap", "Score"]
 
-FinishReason = Literal["eos", "stop", "length", "error"]
+FinishReason = Literal["eos", "stop", "length", "error", "interrupted"]
 
 _REASONS = {
     "eos": "the model ended the text",
     "stop": "a stop string appeared",
     "length": "the length limit was reached",
     "error": "the model's logits gave no token to draw",
+    "interrupted": "the call was interrupted",
 }
 
 
@@ -49,7 +50,8 @@ class Completion:
         logprobs: One log-probability per token, in nats, under the distribution it was drawn from, after temperature
             and filters; None unless asked for.
         finish_reason: `"eos"`, `"stop"` or `"length"`; `"error"` if the model returned logits that no token can be
-            drawn from, which `status` tells.
+            drawn from, which `status` tells; `"interrupted"` if the call ended first, so that the text may lack its end,
+            or all of it.
         seed: What repeats this text: `generate(completion.prompt, seed=[completion.seed], ...)`.
         prompt: The prompt as it was given.
         status: The kernel's verdict on the last logits: `Status.OK` unless the row ended in error.
@@ -93,6 +95,11 @@ class Completions(Sequence[Completion]):
         """The texts alone."""
         return [completion.text for completion in self.items]
 
+    @property
+    def unfinished(self) -> list[int]:
+        """The places of the texts that an interruption or an error left to be written; `resume=` writes them."""
+        return [i for i, completion in enumerate(self.items) if completion.finish_reason == "interrupted"]
+
     @overload
     def __getitem__(self, index: int) -> Completion: ...
     @overload
@@ -112,7 +119,8 @@ class Completions(Sequence[Completion]):
         lines = [f"  {completion!r}" for completion in self.items[:8]]
         if len(self) > 8:
             lines.append(f"  ... {len(self) - 8} more")
-        return "\n".join([f"{len(self)} completions", *lines])
+        left = len(self.unfinished)
+        return "\n".join([f"{len(self)} completions{f', {left} of them unfinished' if left else ''}", *lines])
 
     def _repr_html_(self) -> str:
         return '<hr style="opacity:.3">'.join(completion._repr_html_() for completion in self.items)

@@ -1,14 +1,14 @@
 """A row: one text that is being written, with everything that belongs to it alone."""
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from aigc.kernels import Status
 from aigc.text.decoding import TextDecoder
 from aigc.text.results import Chunk, Completion, FinishReason
 from aigc.text.stopping import StopStrings
 
-__all__ = ["Framed", "Request", "Row"]
+__all__ = ["Framed", "Request", "Row", "Step", "Written"]
 
 
 class Framed(NamedTuple):
@@ -43,6 +43,38 @@ class Request:
     def read(self) -> tuple[int, ...]:
         """What the model reads before the first token is drawn."""
         return self.source or self.ids
+
+    def unwritten(self, *, logprobs: bool) -> Completion:
+        """What an interrupted call returns for a row that it did not begin."""
+        return Completion("", (), () if logprobs else None, "interrupted", self.seed, self.prompt)
+
+
+class Written(Protocol):
+    """A text in the making: a `Row`, or a text with gaps."""
+
+    finish_reason: FinishReason | None
+
+    @property
+    def request(self) -> Request:
+        """What it started from."""
+        ...
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is finished to its last piece."""
+        ...
+
+    def push(self, token: int, logprob: float, *, end: bool) -> Chunk:
+        """Takes a token that was drawn."""
+        ...
+
+    def fail(self, status: Status) -> Chunk:
+        """Ends it without a token."""
+        ...
+
+    def completion(self, *, logprobs: bool, interrupted: bool = False) -> Completion:
+        """The text as a value."""
+        ...
 
 
 @dataclass(slots=True)
@@ -82,14 +114,19 @@ class Row:
             self.pieces[-1] += text
         return Chunk(self.request.index, text, None, None, "error")
 
-    def completion(self, *, logprobs: bool) -> Completion:
-        """The finished text as a value."""
-        assert self.finish_reason is not None
+    @property
+    def whole(self) -> bool:
+        """Whether the row is finished to its last piece, wherever an interrupt may have struck `push`."""
+        return self.finish_reason is not None and self.status is Status.OK and len(self.pieces) == len(self.tokens)
+
+    def completion(self, *, logprobs: bool, interrupted: bool = False) -> Completion:
+        """The text as a value: finished, or as far as it came."""
+        written = len(self.pieces)  # an interrupt may have come between a token and its piece
         return Completion(
             text="".join(self.pieces),
-            tokens=tuple(self.tokens),
-            logprobs=tuple(self.logprobs) if logprobs else None,
-            finish_reason=self.finish_reason,
+            tokens=tuple(self.tokens[:written]),
+            logprobs=tuple(self.logprobs[:written]) if logprobs else None,
+            finish_reason="interrupted" if interrupted or self.finish_reason is None else self.finish_reason,
             seed=self.request.seed,
             prompt=self.request.prompt,
             status=self.status,
@@ -101,3 +138,6 @@ class Row:
         if self.stops.hit:
             self.finish_reason = "stop"
         return text + self.stops.finish()
+
+
+Step = list[tuple[Written, Chunk]]  # what one step of the loop did: a chunk for each row that went on

@@ -1,54 +1,48 @@
 """Requests become chunks: the loop's token ids meet the rows' text."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager
 
 from aigc.kernels import Status
-from aigc.sampling import Sampler
-from aigc.text.decoding import TextDecoder
-from aigc.text.gaps import GapRow
-from aigc.text.loop import Forward, Loop
-from aigc.text.masked import MaskedForward
+from aigc.text.loop import Drawn, Loop
 from aigc.text.results import Chunk
-from aigc.text.rows import Request, Row
-from aigc.text.stopping import StopStrings
+from aigc.text.rows import Step, Written
+from aigc.text.speculation import SpeculativeLoop
 
 __all__ = ["write"]
 
 
 def write(
-    requests: Sequence[Request],
-    model: Forward,
-    sampler: Sampler[Any],
+    rows: Sequence[Written],
+    loop: Loop | SpeculativeLoop,
     *,
-    decode: Callable[[Sequence[int]], str],
     ends: Collection[int],
-    stops: tuple[str, ...],
-) -> Iterator[tuple[Row | GapRow, Chunk]]:
-    """Runs requests as one batch, and yields each token's chunk with the row it belongs to.
+    turn: AbstractContextManager[object],
+) -> Iterator[Step]:
+    """Runs a batch, and yields what each step wrote.
 
     Args:
-        requests: The rows.
-        model: Holds the rows' prompts, in the same order.
-        sampler: Draws for these rows.
-        decode: From ids to text, without special tokens.
+        rows: The rows, in the order that the loop holds them.
+        loop: Draws their tokens.
         ends: The ids that end a text.
-        stops: The strings that do.
+        turn: Held while a step runs, and never while the caller has one.
     """
-    rows: Sequence[Row | GapRow]
-    if isinstance(model, MaskedForward):
-        rows = model.rows(requests)
-    else:
-        rows = [Row(request, TextDecoder(decode, prompt=request.ids), StopStrings(stops)) for request in requests]
-    prompts, seeds = [request.ids for request in requests], [request.seed for request in requests]
-    loop = Loop(model, sampler, prompts=prompts, seeds=seeds)
-    for step in loop:
-        for drawn in step:
-            row = rows[drawn.row]
-            if drawn.status is Status.OK:
-                chunk = row.push(drawn.token, drawn.logprob, end=drawn.token in ends)
-            else:
-                chunk = row.fail(drawn.status)
-            if chunk.finish_reason is not None:
-                loop.drop(drawn.row)
-            yield row, chunk
+    while True:
+        with turn:
+            drawn = next(loop, None)
+        if drawn is None:
+            return
+        step: Step = []
+        for each in drawn:
+            row = rows[each.row]
+            if row.finish_reason is None:  # tokens that were guessed may lie behind a text's end
+                step.append((row, _push(row, each, ends)))
+                if row.finish_reason is not None:
+                    loop.drop(each.row)
+        yield step
+
+
+def _push(row: Written, drawn: Drawn, ends: Collection[int]) -> Chunk:
+    if drawn.status is Status.OK:
+        return row.push(drawn.token, drawn.logprob, end=drawn.token in ends)
+    return row.fail(drawn.status)
