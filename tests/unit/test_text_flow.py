@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import aigc
@@ -114,6 +114,7 @@ class Machine:
             ]
 
 
+@example(lengths=[(10, 1), (10, 6), (10, 6), (5, 1), (5, 5), (3, 1), (3, 6)], rows=50, budget=None, memory=100)
 @given(
     lengths=st.lists(st.tuples(st.integers(1, 30), st.integers(1, 6)), min_size=1, max_size=40),
     rows=st.integers(1, 50),
