@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import aigc
@@ -20,6 +20,7 @@ from aigc.sampling import Greedy, Temperature, TopK, as_sampler
 from aigc.text import Completions, Progress, batches, progress
 from aigc.text.packed.forward import PackedForward
 from aigc.text.rows import Request, Row, Step
+from aigc.text.stopping import StopStrings
 
 GEN = aigc.Generator(tiny.model("llama"), tiny.tokenizer())
 PROMPTS = ["a", "bbbb", "cc", "dddddd", "e", "ff 春", "g" * 20, "h"]
@@ -37,6 +38,7 @@ class Hook:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, strike: Callable[[int, int], object]) -> None:
         self.sizes: list[int] = []
+        assert GEN.plan.forward == "packed"  # and found before: its trials would count as steps
         step = PackedForward.step
 
         def struck(forward: PackedForward, tokens: torch.Tensor) -> torch.Tensor:
@@ -99,7 +101,7 @@ class Machine:
         self.parts.append(list(part))
         for count in range(1, max(request.limit for request in part) + 1):
             left = [request for request in part if request.limit >= count]
-            if len(left) * max(len(request.ids) + count for request in left) > self.slots:
+            if len(part) * max(len(request.ids) + count for request in left) > self.slots:
                 raise torch.OutOfMemoryError("out of memory")
             ended = [request for request in left if request.limit == count]
             self.written += [request.index for request in ended]
@@ -112,6 +114,7 @@ class Machine:
             ]
 
 
+@example(lengths=[(10, 1), (10, 6), (10, 6), (5, 1), (5, 5), (3, 1), (3, 6)], rows=50, budget=None, memory=100)
 @given(
     lengths=st.lists(st.tuples(st.integers(1, 30), st.integers(1, 6)), min_size=1, max_size=40),
     rows=st.integers(1, 50),
@@ -340,6 +343,27 @@ def test_with_nothing_finished_an_interrupt_is_an_interrupt(monkeypatch: pytest.
         Hook(patch, at(2, KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
             list(GEN.generate_each(PROMPTS, **WRITE))
+
+
+def test_an_interrupt_in_the_middle_of_a_step_keeps_the_rows_that_were_whole(
+    whole: Completions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows 0, 1 and 2 draw their last token in one step; the interrupt comes while row 1 takes it in."""
+    finish, calls = StopStrings.finish, []
+
+    def struck(self: StopStrings) -> str:
+        calls.append(self)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return finish(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StopStrings, "finish", struck)
+        with pytest.warns(RuntimeWarning, match="1 of 3 texts are finished"):
+            partial = GEN.generate(PROMPTS[:3], **WRITE)
+    assert partial.unfinished == [1, 2]
+    law_of_partial(partial, whole[:3])
+    assert GEN.generate(PROMPTS[:3], **WRITE, resume=partial) == whole[:3]
 
 
 class Strike:

@@ -17,6 +17,8 @@ import aigc
 import tiny
 from aigc.errors import GenerationError, ParameterError
 from aigc.text import Completions, plan, turns
+from aigc.text._transformers import Vocabulary
+from aigc.text.asynchronous import _Pull, iterate
 from aigc.text.packed.forward import PackedForward
 
 GEN = aigc.Generator(tiny.model("llama"), tiny.tokenizer())
@@ -66,6 +68,28 @@ def test_steps_of_a_model_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PackedForward, "step", counted)
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda seed: GEN.generate("abc", max_new_tokens=5, seed=seed), range(4)))
+    assert most == 1
+
+
+def test_texts_of_a_tokenizer_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    inside, most = 0, 0
+
+    def counted(method: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*arguments: Any) -> Any:
+            nonlocal inside, most
+            inside += 1
+            most = max(most, inside)
+            time.sleep(0.0005)
+            inside -= 1
+            return method(*arguments)
+
+        return run
+
+    for name in ("encode", "decode"):
+        monkeypatch.setattr(Vocabulary, name, counted(getattr(Vocabulary, name)))
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda seed: GEN.generate(PROMPTS, max_new_tokens=3, seed=seed), range(4)))
+        list(pool.map(GEN.score, PROMPTS))
     assert most == 1
 
 
@@ -232,6 +256,55 @@ def test_a_stream_that_is_given_up_ends_with_its_step(
     assert steps.begun == begun
     monkeypatch.undo()
     assert GEN.generate(PROMPTS, **WRITE) == whole
+
+
+class Lists:
+    """An iterator of lists that waits, and tells when it is closed."""
+
+    def __init__(self) -> None:
+        self.entered, self.leave = threading.Event(), threading.Event()
+        self.closed = 0
+
+    def __iter__(self) -> "Lists":
+        return self
+
+    def __next__(self) -> list[int]:
+        self.entered.set()
+        assert self.leave.wait(5)
+        return [1]
+
+    def close(self) -> None:
+        assert self.leave.is_set(), "closed while it ran"
+        self.closed += 1
+
+
+def test_an_iterator_is_closed_once_and_not_while_it_runs() -> None:
+    lists = Lists()
+
+    async def read() -> None:
+        async for _ in iterate(lambda: lists, pool):
+            pass
+
+    async def run() -> None:
+        task = asyncio.create_task(read())
+        await asyncio.to_thread(lists.entered.wait)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    with ThreadPoolExecutor(1) as pool:
+        asyncio.run(run())
+        assert lists.closed == 0
+        lists.leave.set()
+    assert lists.closed == 1
+
+
+def test_nothing_is_made_after_a_stop() -> None:
+    made: list[Lists] = []
+    pull = _Pull(lambda: made.append(Lists()) or made[0])
+    pull.stop()
+    assert pull.next() is None
+    assert made == []
 
 
 def test_errors_come_through(monkeypatch: pytest.MonkeyPatch, whole: Completions) -> None:
