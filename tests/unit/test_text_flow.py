@@ -150,9 +150,9 @@ def test_the_longest_rows_run_first_and_equal_prompts_together(monkeypatch: pyte
     seen: list[list[int]] = []
     init = PackedForward.__init__
 
-    def spy(self: PackedForward, network: Any, prompts: Sequence[Sequence[int]]) -> None:
+    def spy(self: PackedForward, network: Any, prompts: Sequence[Sequence[int]], **options: Any) -> None:
         seen.append([len(prompt) for prompt in prompts])
-        init(self, network, prompts)
+        init(self, network, prompts, **options)
 
     monkeypatch.setattr(PackedForward, "__init__", spy)
     GEN.generate(["a", "cccc", "bb", "dddd", "a"], n=2, max_new_tokens=1, batch_size=4)

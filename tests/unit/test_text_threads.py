@@ -214,8 +214,8 @@ def test_a_stream_that_is_given_up_ends_with_its_step(
     caches: list[weakref.ref[Any]] = []
     init = PackedForward.__init__
 
-    def spy(self: PackedForward, *arguments: Any) -> None:
-        init(self, *arguments)
+    def spy(self: PackedForward, *arguments: Any, **options: Any) -> None:
+        init(self, *arguments, **options)
         caches.append(weakref.ref(self))
 
     GEN.plan  # noqa: B018  # its trials make forwards too

@@ -170,12 +170,12 @@ class Engine:
 
     def score(self, text: str) -> Score:
         """Scores one text."""
-        with lock_of(self._network.model, self._vocabulary.tokenizer):
+        with lock_of(self._network.model), lock_of(self._vocabulary.tokenizer):
             return requests.score(self._network, self._vocabulary, text)
 
     def fill(self, texts: str | Sequence[str], *, top: int) -> list[Filled]:
         """Reads what a masked model says of gaps."""
-        with lock_of(self._network.model, self._vocabulary.tokenizer):
+        with lock_of(self._network.model), lock_of(self._vocabulary.tokenizer):
             return requests.fill(self._network, texts, top=top)
 
     def remembering(self, past: Past) -> "Engine":

@@ -2,7 +2,7 @@
 
 A model in training is switched to evaluation while it runs, its caches may be shared, and a fast tokenizer refuses two
 callers at once. So each model and each tokenizer has a lock, held for one step or one text. The lock belongs to the object,
-not to a `Generator`, because two of them may hold the same one.
+not to a `Generator`, because two of them may hold the same one. Who needs both takes the model's first.
 """
 
 import threading
