@@ -10,7 +10,6 @@ token beside transformers' own, and how much longer the first call takes than th
 """
 
 import argparse
-import importlib.util
 import json
 import platform
 import tempfile
@@ -172,10 +171,18 @@ def main() -> None:
                         cells.append(show(name, length, rows, measured))
                 starts[name] = first(model, tokenizer, ways["aigc bfloat16"])
                 print(starts[name])
+    save(cells, starts)
+
+
+def save(cells: list[dict[str, Any]], starts: dict[str, Any]) -> None:
+    """Writes results, beside those of other cells that were measured before."""
     head = {"torch": torch.__version__, "transformers": transformers.__version__, "machine": platform.machine()}
-    head |= {peer: importlib.util.find_spec(peer) is not None for peer in ("ctranslate2", "llama_cpp")}
+    before = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"cells": [], "first": {}}
+    new = {(cell["model"], cell["prompt"], cell["rows"]) for cell in cells}
+    kept = [cell for cell in before["cells"] if (cell["model"], cell["prompt"], cell["rows"]) not in new]
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(json.dumps({"with": head, "cells": cells, "first": starts}, indent=1) + "\n")
+    table = {"with": head, "cells": [*kept, *cells], "first": before["first"] | starts}
+    RESULTS.write_text(json.dumps(table, indent=1) + "\n")
 
 
 if __name__ == "__main__":

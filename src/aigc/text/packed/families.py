@@ -44,6 +44,7 @@ def _llama_block(read: Reader, layer: Any, config: Any, window: int | None) -> B
     four = hasattr(layer, "pre_feedforward_layernorm")  # Gemma 2 and 3 norm what goes in and what comes out
     after = getattr(layer, "post_attention_layernorm", None)
     gated = hasattr(mlp, "gate_proj")
+    inner = (mlp.gate_proj, mlp.up_proj) if gated else (mlp.fc1,)
     return Block(
         before_attention=read.norm(layer.input_layernorm),
         attention=Attention(
@@ -61,10 +62,10 @@ def _llama_block(read: Reader, layer: Any, config: Any, window: int | None) -> B
         ),
         before_mlp=read.norm(layer.pre_feedforward_layernorm) if four else None if after is None else read.norm(after),
         mlp=Mlp(
-            up=read.linear(mlp.up_proj if gated else mlp.fc1),
+            up=read.pack(Weights.join(*(read.weights(part) for part in inner))),
             down=read.linear(mlp.down_proj if gated else mlp.fc2),
             activation=read.activation(getattr(config, "hidden_activation", None) or config.hidden_act),
-            gate=read.linear(mlp.gate_proj) if gated else None,
+            gated=gated,
         ),
         after_attention=read.norm(after) if four else None,
         after_mlp=read.norm(layer.post_feedforward_layernorm) if four else None,

@@ -41,11 +41,9 @@ class Weights(NamedTuple):
 
 
 class Linear(Protocol):
-    """A linear layer on `(rows, in)`; `add` and `multiply` are `(rows, out)` and act after the activation."""
+    """A linear layer on `(rows, in)`; `add` is `(rows, out)`, and is added after the activation."""
 
-    def __call__(
-        self, x: Tensor, *, activation: str | None = None, add: Tensor | None = None, multiply: Tensor | None = None
-    ) -> Tensor:
+    def __call__(self, x: Tensor, *, activation: str | None = None, add: Tensor | None = None) -> Tensor:
         """Returns `(rows, out)`."""
         ...
 
@@ -56,11 +54,9 @@ class PlainLinear:
     def __init__(self, weights: Weights) -> None:
         self._weight, self._bias = weights
 
-    def __call__(
-        self, x: Tensor, *, activation: str | None = None, add: Tensor | None = None, multiply: Tensor | None = None
-    ) -> Tensor:
+    def __call__(self, x: Tensor, *, activation: str | None = None, add: Tensor | None = None) -> Tensor:
         """Returns `(rows, out)`."""
-        return _after(F.linear(x, self._weight, self._bias), activation, add, multiply)
+        return _after(F.linear(x, self._weight, self._bias), activation, add)
 
 
 class PackedLinear:
@@ -70,23 +66,15 @@ class PackedLinear:
         self._weight = torch.ops.mkldnn._reorder_linear_weight(weights.weight.detach().contiguous(), LANES)
         self._bias = None if weights.bias is None else weights.bias.detach()
 
-    def __call__(
-        self, x: Tensor, *, activation: str | None = None, add: Tensor | None = None, multiply: Tensor | None = None
-    ) -> Tensor:
+    def __call__(self, x: Tensor, *, activation: str | None = None, add: Tensor | None = None) -> Tensor:
         """Returns `(rows, out)`."""
         run, weight, bias = torch.ops.mkldnn._linear_pointwise, self._weight, self._bias
         y: Tensor
         if activation is not None:
             _, name, algorithm = ACTIVATIONS[activation]
             y = run(x, weight, bias, name, [], algorithm)
-            return _after(y, None, add, multiply)
-        if add is not None:
-            y = run.binary(x, add, weight, bias, "add")
-            return _after(y, None, None, multiply)
-        if multiply is not None:
-            y = run.binary(x, multiply, weight, bias, "mul")
-            return y
-        y = run(x, weight, bias, "none", [], "")
+            return _after(y, None, add)
+        y = run(x, weight, bias, "none", [], "") if add is None else run.binary(x, add, weight, bias, "add")
         return y
 
 
@@ -107,17 +95,15 @@ class Int8Linear:
         self._bias = None if weights.bias is None else weights.bias.detach().float()
         self._middle = torch.tensor(128.5)  # truncation after it rounds to the nearest
 
-    def __call__(
-        self, x: Tensor, *, activation: str | None = None, add: Tensor | None = None, multiply: Tensor | None = None
-    ) -> Tensor:
+    def __call__(self, x: Tensor, *, activation: str | None = None, add: Tensor | None = None) -> Tensor:
         """Returns `(rows, out)`."""
-        largest = torch.linalg.vector_norm(x, torch.inf, dim=-1, keepdim=True, dtype=torch.float32).clamp_(min=1e-12)
-        rounded = torch.addcmul(self._middle, x, 127 / largest).to(torch.uint8)
+        largest = x.abs().amax(-1, keepdim=True).float().clamp_(min=1e-12)
+        rounded = torch.addcmul(self._middle, x, largest.reciprocal(), value=127).to(torch.uint8)
         y = torch.ops.onednn.qlinear_pointwise(
             rounded, 1.0, 128, self._weight, self._scale, self._zero, None, 1.0, 0, torch.float32, "none", [], ""
         )
         y = y.mul_(largest) if self._bias is None else torch.addcmul(self._bias, y, largest)
-        return _after(y.to(x.dtype), activation, add, multiply)
+        return _after(y.to(x.dtype), activation, add)
 
 
 def pack(weights: Weights, *, int8: bool = False) -> Linear:
@@ -131,9 +117,7 @@ def pack(weights: Weights, *, int8: bool = False) -> Linear:
     return PlainLinear(weights)
 
 
-def _after(y: Tensor, activation: str | None, add: Tensor | None, multiply: Tensor | None) -> Tensor:
+def _after(y: Tensor, activation: str | None, add: Tensor | None) -> Tensor:
     if activation is not None:
         y = ACTIVATIONS[activation][0](y)
-    if add is not None:
-        y = y + add
-    return y if multiply is None else y * multiply
+    return y if add is None else y + add

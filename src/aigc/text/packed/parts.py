@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from aigc.text.packed.linear import Linear
+from aigc.text.packed.linear import ACTIVATIONS, Linear
 
 __all__ = ["Attention", "Block", "Decoder", "Mlp", "Norm", "Rotary"]
 
@@ -103,18 +103,19 @@ class Attention:
 
 @dataclass(frozen=True, slots=True)
 class Mlp:
-    """`down(activation(up(x)))`, or `down(activation(gate(x)) * up(x))` (Shazeer 2020)."""
+    """`down(activation(up(x)))`, or `down(activation(gate(x)) * up(x))` (Shazeer 2020), with gate and up side by side."""
 
     up: Linear
     down: Linear
     activation: str
-    gate: Linear | None = None
+    gated: bool = False
 
     def inner(self, x: Tensor) -> Tensor:
         """What `down` takes."""
-        if self.gate is None:
+        if not self.gated:
             return self.up(x, activation=self.activation)
-        return self.up(x, multiply=self.gate(x, activation=self.activation))
+        gate, up = self.up(x).chunk(2, -1)
+        return ACTIVATIONS[self.activation][0](gate) * up
 
 
 @dataclass(frozen=True, slots=True)

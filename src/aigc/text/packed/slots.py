@@ -36,9 +36,9 @@ class Slots:
 
     def write(self, layer: int, keys: Tensor, values: Tensor, at: "Places") -> None:
         """Writes keys and values `(tokens, kv_heads, features)` to their places."""
-        store = self.keys[layer].permute(0, 2, 4, 1, 3)  # rows, blocks, slots of a block, heads, features
-        store[at.row, at.position // BLOCK, at.position % BLOCK] = keys
-        self.values[layer].permute(0, 2, 1, 3)[at.row, at.position] = values
+        # Rows, blocks and slots of a block lead; heads and features are what is written.
+        self.keys[layer].permute(0, 2, 4, 1, 3)[at.row, at.block, at.offset] = keys
+        self.values[layer].permute(0, 2, 1, 3)[at.row, at.slot] = values
 
     def read(self, layer: int, row: int, blocks: int) -> tuple[Tensor, Tensor]:
         """Keys and values `(kv_heads, slots, features)` of a row's first blocks."""
@@ -74,15 +74,22 @@ class Slots:
 
 
 class Places(NamedTuple):
-    """Where tokens are written: rows of the slots and positions, int64 `(tokens,)` each."""
+    """Where tokens are written: row and slot, and the slot's block and place in it, int64 `(tokens,)` each."""
 
     row: Tensor
-    position: Tensor
+    slot: Tensor
+    block: Tensor
+    offset: Tensor
+
+    @staticmethod
+    def of(row: Tensor, slot: Tensor) -> "Places":
+        """Places from rows and slots."""
+        return Places(row, slot, slot // BLOCK, slot % BLOCK)
 
     @staticmethod
     def run(row: int, start: int, count: int) -> "Places":
         """Places that follow each other in one row."""
-        return Places(torch.full((count,), row), torch.arange(start, start + count))
+        return Places.of(torch.full((count,), row), torch.arange(start, start + count))
 
 
 def _longer(store: Tensor, more: int) -> Tensor:

@@ -126,7 +126,7 @@ class Steps:
             positions=_lanes(positions),
             count=len(tokens),
             furthest=max(query.position for query in queries),
-            places=[(slice(0, len(tokens)), Places(rows, positions))],
+            places=[(slice(0, len(tokens)), Places.of(rows, positions))],
             blocks=[],
             each=None,
             bags=self._bags,
