@@ -47,6 +47,8 @@ bench: $(VENV)/.dev  ## Run the benchmarks; results go to benchmarks/results
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/sampling.py
 	$(BIN)/python benchmarks/equality.py
+	$(BIN)/python benchmarks/decoding.py
+	$(BIN)/python benchmarks/sessions.py
 
 bench-cuda: $(VENV)/.dev  ## Run the benchmarks that need a GPU
 	$(BIN)/python benchmarks/sampling_cuda.py

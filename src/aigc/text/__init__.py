@@ -19,6 +19,7 @@ forwards.py        the ways of causal models: slots, padded, alone
 seq2seq.py         the ways of encoder-decoder models: together, apart
 masked.py          the way of masked models, and what they say of a gap
 gaps.py            texts whose tokens go into gaps
+session.py         calls that pay for new tokens only
 speculation.py     guesses that change no token
 slots.py           where keys and values live
 loop.py            forward, draw, hand out; knows token ids only
@@ -36,7 +37,10 @@ with preserved_environment():  # transformers brings in torch's compiler, which 
     from aigc.text.generator import Generator
     from aigc.text.progress import Progress
     from aigc.text.results import Candidate, Chunk, Completion, Completions, Filled, Gap, Score
+    from aigc.text.session import Session
+    from aigc.text.speculation import PromptLookup
 
 __all__ = [
-    "Candidate", "Chunk", "Completion", "Completions", "Filled", "Gap", "Generator", "Infilling", "Progress", "Score",
+    "Candidate", "Chunk", "Completion", "Completions", "Filled", "Gap", "Generator", "Infilling", "Progress",
+    "PromptLookup", "Score", "Session",
 ]  # fmt: skip

@@ -90,20 +90,21 @@ class Int8Linear:
         scale = weight.abs().amax(1, keepdim=True).clamp(min=1e-12) / 127
         rounded = (weight / scale).round_().clamp_(-127, 127).to(torch.int8)
         self._weight = torch.ops.onednn.qlinear_prepack(rounded, None)
-        self._scale = (scale / 127).squeeze(1).contiguous()  # the inputs' 1 / 127 as well
+        self._scale = scale.squeeze(1).contiguous()
         self._zero = torch.zeros(len(weight), dtype=torch.int64)
         self._bias = None if weights.bias is None else weights.bias.detach().float()
-        self._middle = torch.tensor(128.5)  # truncation after it rounds to the nearest
 
     def __call__(self, x: Tensor, *, activation: str | None = None, add: Tensor | None = None) -> Tensor:
         """Returns `(rows, out)`."""
-        largest = x.abs().amax(-1, keepdim=True).float().clamp_(min=1e-12)
-        rounded = torch.addcmul(self._middle, x, largest.reciprocal(), value=127).to(torch.uint8)
+        exact = x.float()
+        step = exact.abs().amax(-1, keepdim=True).clamp_(min=1e-12).div_(127)
+        # Truncation after 128.5 rounds to the nearest. Operations on float32 alone: mixed types are several times slower.
+        rounded = (exact * step.reciprocal()).add_(128.5).to(torch.uint8)
         y = torch.ops.onednn.qlinear_pointwise(
             rounded, 1.0, 128, self._weight, self._scale, self._zero, None, 1.0, 0, torch.float32, "none", [], ""
         )
-        y = y.mul_(largest) if self._bias is None else torch.addcmul(self._bias, y, largest)
-        return _after(y.to(x.dtype), activation, add)
+        y = y.mul_(step) if self._bias is None else torch.addcmul(self._bias, y, step)
+        return _after(_after(y, activation, None).to(x.dtype), None, add)
 
 
 def pack(weights: Weights, *, int8: bool = False) -> Linear:
