@@ -3,8 +3,9 @@
     python benchmarks/decoding.py [--models gpt2 llama-124m qwen3-0.6b llama-1b] [--prompts 16 512] [--batches 1 5 32]
 
 Two threads, 64 new tokens, temperature 0.8, top-k 50, top-p 0.9; random weights, no end of text. All of a cell's runs take
-turns in one process, and the best of some rounds counts, as neighbours on the machine only ever make it slower. aigc reads
-and writes text; the others are given ids, and CTranslate2 its own tokens. CTranslate2 and llama.cpp take part where
+turns, and the best of some rounds counts, as neighbours on the machine only ever make it slower. CTranslate2 and llama.cpp
+have processes of their own, as their threads slow others down for good: in one process aigc fell by a third once CTranslate2
+had run. aigc reads and writes text; the others are given ids, and CTranslate2 its own tokens. CTranslate2 and llama.cpp take part where
 `pip install ctranslate2 llama-cpp-python gguf` found them; llama.cpp in batches of one. Then, for each model, the first
 token beside transformers' own, and how much longer the first call takes than the second.
 """
@@ -118,6 +119,7 @@ def best(found: dict[str, Callable[[], Any]], seconds: float) -> dict[str, float
     end = time.perf_counter() + seconds
     while len(next(iter(times.values()))) < 2 or time.perf_counter() < end:
         for name, run in found.items():
+            time.sleep(0.3)  # until the threads of the one before no longer look for work
             start = time.perf_counter()
             run()
             times[name].append(time.perf_counter() - start)

@@ -1,10 +1,12 @@
 """The peers of `decoding.py` that are not of Python's own world: CTranslate2 and llama.cpp, where they are installed."""
 
 import importlib.util
+import multiprocessing
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +17,20 @@ from transformers.cache_utils import DynamicCache
 
 __all__ = ["Peer", "bare", "found"]
 
+Run = Callable[[list[list[int]], int], Any]
+
 
 @dataclass(frozen=True)
 class Peer:
-    """Writes so many tokens after prompts, `most` at a time."""
+    """Writes so many tokens after prompts, `most` at a time, in a process of its own: its threads are not ours to idle."""
 
-    run: Callable[[list[list[int]], int], Any]
+    ask: Connection
     most: int
 
-    def __call__(self, prompts: list[list[int]], new: int) -> Any:
-        return self.run(prompts, new)
+    def __call__(self, prompts: list[list[int]], new: int) -> None:
+        self.ask.send((prompts, new))
+        if (answer := self.ask.recv()) is not None:
+            raise RuntimeError(answer)
 
 
 @torch.inference_mode()
@@ -40,54 +46,68 @@ def bare(model: PreTrainedModel, prompts: list[list[int]], new: int) -> Tensor:
 @contextmanager
 def found(name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> Iterator[dict[str, Peer]]:
     """The peers that are installed and know the model's architecture."""
-    peers: dict[str, Peer] = {}
-    with tempfile.TemporaryDirectory() as folder:
+    ways: dict[str, tuple[Callable[[Path, str], Run], str, int]] = {}
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
         if importlib.util.find_spec("ctranslate2"):
-            peers |= _ctranslate2(model, tokenizer, Path(folder))
+            tokenizer.add_special_tokens({"bos_token": "w0", "eos_token": "w0", "unk_token": "w0"})
+            model.save_pretrained(folder / "theirs")
+            tokenizer.save_pretrained(folder / "theirs")
+            ways |= {f"CTranslate2 {kind}": (_ctranslate2, kind, 64) for kind in ("float32", "int8")}
         if name.startswith("llama") and importlib.util.find_spec("llama_cpp") and importlib.util.find_spec("gguf"):
-            peers |= _llama_cpp(model, Path(folder))
+            for kind in ("F16", "Q8_0"):
+                _write_gguf(model, folder / f"{kind}.gguf", kind)
+            ways |= {f"llama.cpp {kind}": (_llama_cpp, kind, 1) for kind in ("F16", "Q8_0")}
+        peers: dict[str, Peer] = {}
+        spawn = multiprocessing.get_context("spawn")
+        for label, (way, kind, most) in ways.items():
+            ours, theirs = spawn.Pipe()
+            spawn.Process(target=_serve, args=(theirs, way, folder, kind), daemon=True).start()
+            peers[label] = Peer(ours, most)
+            peers[label]([[1, 2, 3]], 2)  # returns when the model is loaded
         yield peers
+        for peer in peers.values():
+            peer.ask.send(None)
 
 
-def _ctranslate2(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Path) -> dict[str, Peer]:
+def _serve(asked: Connection, way: Callable[[Path, str], Run], folder: Path, kind: str) -> None:
+    """Loads a peer's model and answers until nothing is asked."""
+    run = way(folder, kind)
+    while (question := asked.recv()) is not None:
+        try:
+            run(*question)
+            asked.send(None)
+        except Exception as error:
+            asked.send(repr(error))
+
+
+def _ctranslate2(folder: Path, kind: str) -> Run:
     import ctranslate2
 
-    tokenizer.add_special_tokens({"bos_token": "w0", "eos_token": "w0", "unk_token": "w0"})
-    model.save_pretrained(folder / "theirs")
-    tokenizer.save_pretrained(folder / "theirs")
-    peers = {}
-    for kind in ("float32", "int8"):
-        made = folder / kind
-        ctranslate2.converters.TransformersConverter(str(folder / "theirs")).convert(str(made), quantization=kind)
-        generator = ctranslate2.Generator(str(made), device="cpu", compute_type=kind, intra_threads=2, inter_threads=1)
+    made = str(folder / kind)
+    ctranslate2.converters.TransformersConverter(str(folder / "theirs")).convert(made, quantization=kind)
+    generator = ctranslate2.Generator(made, device="cpu", compute_type=kind, intra_threads=2, inter_threads=1)
 
-        def run(prompts: list[list[int]], new: int, generator: Any = generator) -> Any:
-            return generator.generate_batch(
-                [[f"w{i}" for i in prompt] for prompt in prompts], min_length=new, max_length=new, sampling_topk=50,
-                sampling_topp=0.9, sampling_temperature=0.8, include_prompt_in_result=False,
-            )  # fmt: skip
+    def run(prompts: list[list[int]], new: int) -> Any:
+        return generator.generate_batch(
+            [[f"w{i}" for i in prompt] for prompt in prompts], min_length=new, max_length=new, sampling_topk=50,
+            sampling_topp=0.9, sampling_temperature=0.8, include_prompt_in_result=False,
+        )  # fmt: skip
 
-        peers[f"CTranslate2 {kind}"] = Peer(run, most=64)
-    return peers
+    return run
 
 
-def _llama_cpp(model: PreTrainedModel, folder: Path) -> dict[str, Peer]:
-    import gguf
+def _llama_cpp(folder: Path, kind: str) -> Run:
     from llama_cpp import Llama
 
-    peers = {}
-    for name, kind in (("f16", gguf.GGMLQuantizationType.F16), ("q8_0", gguf.GGMLQuantizationType.Q8_0)):
-        file = folder / f"{name}.gguf"
-        _write_gguf(model, file, kind)
-        llama = Llama(str(file), n_ctx=1024, n_threads=2, n_threads_batch=2, verbose=False)
+    llama = Llama(str(folder / f"{kind}.gguf"), n_ctx=1024, n_threads=2, n_threads_batch=2, verbose=False)
 
-        def run(prompts: list[list[int]], new: int, llama: Any = llama) -> Any:
-            llama.reset()
-            written = llama.generate(prompts[0], temp=0.8, top_k=50, top_p=0.9, min_p=0.0, repeat_penalty=1.0)
-            return [next(written) for _ in range(new)]
+    def run(prompts: list[list[int]], new: int) -> Any:
+        llama.reset()
+        written = llama.generate(prompts[0], temp=0.8, top_k=50, top_p=0.9, min_p=0.0, repeat_penalty=1.0)
+        return [next(written) for _ in range(new)]
 
-        peers[f"llama.cpp {name}"] = Peer(run, most=1)
-    return peers
+    return run
 
 
 _NAMES = {
@@ -103,7 +123,7 @@ _NAMES = {
 }
 
 
-def _write_gguf(model: PreTrainedModel, file: Path, kind: Any) -> None:
+def _write_gguf(model: PreTrainedModel, file: Path, kind: str) -> None:
     """A Llama as llama.cpp reads it. Heads' features are not put in its order: weights are random, and times the same."""
     import gguf
 
@@ -126,7 +146,8 @@ def _write_gguf(model: PreTrainedModel, file: Path, kind: Any) -> None:
             continue
         values = tensor.float().numpy()
         if values.ndim == 2:
-            writer.add_tensor(_gguf_name(name), gguf.quants.quantize(values, kind), raw_dtype=kind)
+            numbers = gguf.GGMLQuantizationType[kind]
+            writer.add_tensor(_gguf_name(name), gguf.quants.quantize(values, numbers), raw_dtype=numbers)
         else:
             writer.add_tensor(_gguf_name(name), values)
     for write in (writer.write_header_to_file, writer.write_kv_data_to_file, writer.write_tensors_to_file):

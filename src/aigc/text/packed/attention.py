@@ -6,9 +6,8 @@ values, each weighted by its probability. A query reads the blocks that its own 
 batch, and its sums are taken in the same order alone and in any company: so are its bits. A batched product of a matrix
 and a vector, which is what attention otherwise is here, runs at a fraction of the memory's speed (`docs/log.md`).
 
-Whole blocks of a prompt take `scaled_dot_product_attention`, one row and one block of queries at a time. Which of the two
-a token takes depends on its prompt alone: tokens of whole blocks the second; those after the last whole block, and all
-that are written, the first.
+The tokens of a prompt take `scaled_dot_product_attention`, one row and one block of queries at a time, the last block as
+long as the prompt leaves it. So which sums a token takes, and in which order, depends on its prompt alone.
 """
 
 import math
@@ -96,14 +95,14 @@ def attend_each(attention: Attention, layer: int, q: Tensor, slots: Slots, sorte
 
 
 def attend_block(attention: Attention, layer: int, q: Tensor, slots: Slots, query: Query) -> Tensor:
-    """Attention of whole blocks of a row, `q` `(queries, heads, features)` from `query` on, as `attend_each` returns it."""
-    first, count = query.position // BLOCK, len(q) // BLOCK
-    keys, values = slots.read(layer, query.row, first + count)
+    """Attention of a prompt's blocks, `q` `(queries, heads, features)` from `query` on, as `attend_each` returns it."""
+    end = query.position + len(q)
+    keys, values = slots.read(layer, query.row, -(-end // BLOCK))
     parts = []
-    for block, part in enumerate(torch.split(q, BLOCK), first):
-        low, _ = span(block * BLOCK, attention.window)
-        seen = slice(low * BLOCK, (block + 1) * BLOCK)
-        position = torch.arange(block * BLOCK, (block + 1) * BLOCK)[:, None]
+    for part, start in zip(torch.split(q, BLOCK), range(query.position, end, BLOCK), strict=True):
+        low, _ = span(start, attention.window)
+        seen = slice(low * BLOCK, start + len(part))
+        position = torch.arange(start, start + len(part))[:, None]
         mask = _mask(attention, position, torch.arange(seen.start, seen.stop)[None], q.dtype)
         parts.append(_dense(attention, part.transpose(0, 1)[None], keys[None, :, seen], values[None, :, seen], mask))
     return torch.cat(parts)

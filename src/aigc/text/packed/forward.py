@@ -70,10 +70,11 @@ class PackedForward:
     def read(self, tokens: Sequence[Sequence[int]]) -> list[Tensor]:
         """Reads some more tokens of each row, one at least, and returns logits `(tokens, vocabulary)` of each row."""
         counts = [len(ids) for ids in tokens]
+        if max(counts) == 1:
+            return list(self.step(torch.tensor([ids[0] for ids in tokens]))[:, None])
         self._slots.reserve(max(map(sum, zip(self._lengths, counts, strict=True))))
-        pieces = [
-            Piece(row, length, tuple(ids), 0) for row, length, ids in zip(self._rows, self._lengths, tokens, strict=True)
-        ]
+        rows = zip(self._rows, self._lengths, tokens, strict=True)
+        pieces = [Piece(row, length, tuple(ids), prompt=False) for row, length, ids in rows]
         self._lengths = [length + count for length, count in zip(self._lengths, counts, strict=True)]
         read_all = read(pieces, self._layers, self._slots)
         logits = self._run(replace(read_all, last=torch.arange(read_all.count)))
@@ -101,7 +102,7 @@ class PackedForward:
         if self._past is not None:
             self._past.belong(self._decoder)
             start = self._past.recall(prompt, self._slots, row)
-        return Piece(row, start, prompt[start:], len(prompt) // BLOCK * BLOCK)
+        return Piece(row, start, prompt[start:], prompt=True)
 
     def _run(self, tokens: Tokens) -> Tensor:
         """Logits after each piece; rows behind them, where they are fewer than `LANES`, mean nothing."""

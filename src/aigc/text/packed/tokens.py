@@ -19,12 +19,12 @@ AllBags = dict[tuple[object, ...], list[Bags]]
 
 
 class Piece(NamedTuple):
-    """Tokens of one row, from position `start` on; those before position `whole` are in whole blocks of a prompt."""
+    """Tokens of one row, from position `start` on; those of a prompt begin a block, and look at their past in blocks."""
 
     row: int
     start: int
     ids: tuple[int, ...]
-    whole: int
+    prompt: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Tokens:
         count: How many are meant.
         furthest: The largest position.
         places: Slices of the tokens, and where each is written.
-        blocks: Slices that look in whole blocks, and the first query of each.
+        blocks: Slices that look in blocks, and the first query of each.
         each: Which look one by one; None for all.
         bags: What these look at, by kind of attention.
         last: The last token of each piece.
@@ -81,11 +81,11 @@ def read(pieces: Sequence[Piece], layers: Sequence[Attention], slots: Slots) -> 
     first = 0
     for piece in pieces:
         end = first + len(piece.ids)
-        whole = first + min(max(piece.whole - piece.start, 0), len(piece.ids))
         places.append((slice(first, end), Places.run(piece.row, piece.start, end - first)))
-        if whole > first:
-            blocks.append((slice(first, whole), at[first]))
-        each += range(whole, end)
+        if piece.prompt:
+            blocks.append((slice(first, end), at[first]))
+        else:
+            each += range(first, end)
         first = end
     queries = [at[i] for i in each]
     positions = torch.tensor([query.position for query in at])
