@@ -2,12 +2,13 @@
 
     python benchmarks/decoding.py [--models gpt2 llama-124m qwen3-0.6b llama-1b] [--prompts 16 512] [--batches 1 5 32]
 
-Two threads, 64 new tokens, temperature 0.8, top-k 50, top-p 0.9; random weights, no end of text. All of a cell's runs take
-turns, and the best of some rounds counts, as neighbours on the machine only ever make it slower. CTranslate2 and llama.cpp
-have processes of their own, as their threads slow others down for good: in one process aigc fell by a third once CTranslate2
-had run. aigc reads and writes text; the others are given ids, and CTranslate2 its own tokens. CTranslate2 and llama.cpp take part where
-`pip install ctranslate2 llama-cpp-python gguf` found them; llama.cpp in batches of one. Then, for each model, the first
-token beside transformers' own, and how much longer the first call takes than the second.
+Two threads, 64 new tokens, temperature 0.8, top-k 50, top-p 0.9; random weights, no end of text. All of a cell's runs
+take turns, and the best of some rounds counts, as neighbours on the machine only ever make it slower. CTranslate2 and
+llama.cpp have processes of their own, as their threads slow others down for good: in one process aigc fell by a third
+once CTranslate2 had run. aigc reads and writes text; the others are given ids, and CTranslate2 its own tokens.
+CTranslate2 and llama.cpp take part where `pip install ctranslate2 llama-cpp-python gguf` found them; llama.cpp in
+batches of one. Then, for each model, the first token beside transformers' own, and how much longer the first call takes
+than the second.
 """
 
 import argparse

@@ -64,11 +64,13 @@ def test_the_examples_of_the_other_models_run(monkeypatch: pytest.MonkeyPatch, c
     ("page", "printed"),
     [
         ("kernels.md", "tensor("),
+        ("speed.md", "packed: weights are packed"),
         ("testing.md", "centred breaks the law that a filter does to a row what it does to the row alone."),
     ],
 )
 def test_the_examples_of_the_sampling_pages_run(page: str, printed: str, capsys: pytest.CaptureFixture[str]) -> None:
     with torch.random.fork_rng(devices=[]):  # the page draws its logits as a reader would
+        names: dict = {}
         for block in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(), flags=re.DOTALL):
-            exec(compile(block, page, "exec"), {})
+            exec(compile(block, page, "exec"), names)
     assert printed in capsys.readouterr().out

@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["ACTIVATIONS", "LANES", "Linear", "Weights", "pack"]
+__all__ = ["ACTIVATIONS", "LANES", "ONEDNN", "Linear", "Weights", "pack"]
 
 LANES = 4
+ONEDNN: bool = torch._C._has_mkldnn  # not in every build of torch: those for Apple's processors have none
 
 # The name of an activation in transformers: the function, and oneDNN's name and algorithm for it.
 ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], str, str]] = {
@@ -112,10 +113,8 @@ def pack(weights: Weights, *, int8: bool = False) -> Linear:
     if int8:
         return Int8Linear(weights)
     kind = weights.weight.dtype
-    bfloat16 = kind == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    if torch._C._has_mkldnn and (kind == torch.float32 or bfloat16):
-        return PackedLinear(weights)
-    return PlainLinear(weights)
+    packs = ONEDNN and (kind == torch.float32 or (kind == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()))
+    return PackedLinear(weights) if packs else PlainLinear(weights)
 
 
 def _after(y: Tensor, activation: str | None, add: Tensor | None) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from aigc.text.packed.families import build
+from aigc.text.packed.linear import ONEDNN
 from aigc.text.packed.parts import Decoder
 from aigc.text.packed.reading import Unreadable
 
@@ -48,6 +49,8 @@ class Source:
         name = type(self._model).__name__
         if any(parameter.device.type != "cpu" for parameter in self._model.parameters()):
             raise Unreadable("weights are packed on the CPU alone")
+        if self.int8 and not ONEDNN:
+            raise Unreadable("eight-bit products need a build of torch with oneDNN")
         if self._windows is None:
             raise Unreadable(f"{name} keeps a past that is not keys and values alone")
         if self.altered():
