@@ -14,7 +14,7 @@ story += "Nobody had lived there for many years, and nobody in the village could
 story += "light was seen in the window of the tower, and an old man, who had come home late, stood still in the road."
 with gen.session() as session:
     for turn in range(3):
-        out = session.generate(story, max_new_tokens=40, sampler=chain(Temperature(0.8), TopP(0.9)), stop=["\n"], seed=turn + 3)
+        out = session.generate(story, max_new_tokens=40, sampler=chain(Temperature(0.8), TopP(0.9)), seed=turn + 3)
         story += out[0].text
         print(f"[{session.reused} of {session.read + session.reused} prompt tokens were read before]{out[0].text}")
 
