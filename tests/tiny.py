@@ -6,6 +6,14 @@ import torch
 import transformers as hf
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
+from aigc.text.packed.linear import PackedLinear, Weights, pack
+
+# The types whose products this processor has packed kernels for: in others a row's bits may depend on its batch.
+PACKED = [
+    dtype
+    for dtype in (torch.float32, torch.bfloat16)
+    if isinstance(pack(Weights(torch.zeros(4, 4, dtype=dtype), None)), PackedLinear)
+]
 VOCABULARY = 258  # 256 bytes, begin, end
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
 COMMON = {"vocab_size": VOCABULARY, "bos_token_id": 256, "eos_token_id": 257, "pad_token_id": 257}

@@ -22,7 +22,7 @@ from aigc.text.packed.source import Source
 from aigc.text.packed.tokens import Piece, chunks
 
 NAMES = sorted(set(tiny.CONFIGS) - {"mamba"})
-DTYPES = [torch.float32, torch.bfloat16]
+DTYPES = tiny.PACKED
 
 
 def decoder(name: str, dtype: torch.dtype = torch.float32, *, int8: bool = False) -> Decoder:

@@ -12,9 +12,7 @@ from aigc.errors import ClosedError, ModelError, ParameterError
 from aigc.sampling import Temperature, TopP, chain
 from aigc.text import PromptLookup
 
-GENERATORS = {
-    dtype: aigc.Generator(tiny.model("qwen3", dtype=dtype), tiny.tokenizer()) for dtype in (torch.float32, torch.bfloat16)
-}
+GENERATORS = {dtype: aigc.Generator(tiny.model("qwen3", dtype=dtype), tiny.tokenizer()) for dtype in tiny.PACKED}
 GEN = GENERATORS[torch.float32]
 PROMPTS = ["abc abc abc abc", "x", "one two one two one two " * 3]
 

@@ -21,7 +21,7 @@ from aigc.text.speculation import Drafter, DraftModel, Lookup, PromptLookup, Spe
 
 DECODERS = {
     dtype: aigc.Generator(tiny.model("llama", dtype=dtype), tiny.tokenizer())._network.packed.decoder()
-    for dtype in (torch.float32, torch.bfloat16)
+    for dtype in tiny.PACKED
 }
 
 
@@ -127,7 +127,7 @@ def test_right_guesses_are_all_taken_and_wrong_ones_are_not() -> None:
 
 
 def test_a_draft_of_the_same_weights_is_always_right() -> None:
-    model, prompts, rooms = DECODERS[torch.bfloat16], [[1, 2, 3], [9] * 70], [20, 20]
+    model, prompts, rooms = DECODERS[tiny.PACKED[-1]], [[1, 2, 3], [9] * 70], [20, 20]
     loop = SpeculativeLoop(
         PackedForward(model, prompts), DraftModel(PackedForward(model, prompts), context=None), [SAMPLERS[0]] * 2,
         prompts=prompts, seeds=[5, 6], rooms=rooms,
