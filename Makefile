@@ -47,6 +47,7 @@ bench: $(VENV)/.dev  ## Run the benchmarks; results go to benchmarks/results
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/sampling.py
 	$(BIN)/python benchmarks/equality.py
+	$(BIN)/python benchmarks/invariance.py
 	$(BIN)/python benchmarks/decoding.py
 	$(BIN)/python benchmarks/sessions.py
 

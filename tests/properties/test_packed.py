@@ -108,7 +108,7 @@ def filled(kind: Attention, lengths: list[int], seed: int) -> tuple[Slots, list[
     held = []
     for row, length in enumerate(lengths):
         keys, values = (randn(length, kind.kv_heads, kind.size, seed=seed + 2 * row + i) for i in (0, 1))
-        slots.write(0, keys, values, Places.run(row, 0, length))
+        slots.write(0, keys, values, Places.of(torch.full((length,), row), torch.arange(length)))
         held.append((keys, values))
     return slots, held
 
@@ -164,7 +164,7 @@ def test_attention_of_blocks_is_attention(kind: Attention, length: int, seed: in
 
 @given(lengths=st.lists(st.integers(1, 400), min_size=1, max_size=6), size=st.sampled_from([64, 128, 512]))
 def test_chunks_hold_every_token_once_in_order_and_are_cut_at_blocks(lengths: list[int], size: int) -> None:
-    pieces = [Piece(row, 64 * row, tuple(range(length)), prompt=True) for row, length in enumerate(lengths)]
+    pieces = [Piece(row, 64 * row, tuple(range(length))) for row, length in enumerate(lengths)]
     parts = list(chunks(pieces, size))
     assert all(part and sum(len(piece.ids) for piece in part) <= size for part in parts)
     for piece in pieces:
@@ -215,7 +215,7 @@ def test_a_decoder_is_its_model_and_a_row_has_the_same_bits_in_any_batch(name: s
 def test_int8_is_near_and_has_the_same_bits_in_any_batch(name: str) -> None:
     ours, exact = decoder(name, int8=True), run(decoder(name), [*range(len(LENGTHS))]).double()
     together = run(ours, [*range(len(LENGTHS))])
-    assert (together.double() - exact).square().mean().sqrt() / exact.std() < 0.2  # measured: 0.03 to 0.1
+    assert (together.double() - exact).square().mean().sqrt() / exact.std() < 0.1  # measured: 0.016 to 0.047
     assert all(torch.equal(run(ours, [row])[0], together[row]) for row in range(len(LENGTHS)))
 
 

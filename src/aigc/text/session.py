@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 from aigc.errors import ClosedError
 from aigc.text.packed.past import Past
 from aigc.text.results import Chunk, Completions
+from aigc.text.turns import lock_of
 
 if TYPE_CHECKING:
     from aigc.text.generator import Generator
@@ -92,8 +93,10 @@ class Session:
 
     def close(self) -> None:
         """Ends the session, and frees what it kept; twice does no harm."""
+        if self._inner is not None:
+            with lock_of(self._inner.model):
+                self._past.close()
         self._inner = None
-        self._past.clear()
 
     def __enter__(self) -> Self:
         return self

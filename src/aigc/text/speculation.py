@@ -17,11 +17,12 @@ from aigc._checks import integer
 from aigc.kernels import Status
 from aigc.sampling import Noise, Sampler
 from aigc.text.loop import Drawn
+from aigc.text.packed.linear import LANES
 
-__all__ = ["DraftModel", "Drafter", "PromptLookup", "SpeculativeLoop", "Verifier"]
+__all__ = ["DraftModel", "Drafter", "Lookup", "PromptLookup", "SpeculativeLoop", "Verifier", "Writing"]
 
 
-FREE = 3  # guesses that a lone row reads at no cost: `aigc.text.packed.linear.LANES` less one
+FREE = LANES - 1  # guesses that a lone row reads at no cost
 MOST = 24  # guesses at a time
 TRUST = 0.5
 
@@ -112,6 +113,10 @@ class SpeculativeLoop(Iterator[list[Drawn]]):
         prompts: The rows' prompts.
         seeds: One per row.
         rooms: How many tokens each row may write.
+
+    Attributes:
+        drafted: Guesses that were read.
+        accepted: Guesses that were right.
     """
 
     def __init__(

@@ -6,8 +6,8 @@ values, each weighted by its probability. A query reads the blocks that its own 
 batch, and its sums are taken in the same order alone and in any company: so are its bits. A batched product of a matrix
 and a vector, which is what attention otherwise is here, runs at a fraction of the memory's speed (`docs/log.md`).
 
-The tokens of a prompt take `scaled_dot_product_attention`, one row and one block of queries at a time, the last block as
-long as the prompt leaves it. So which sums a token takes, and in which order, depends on its prompt alone.
+The tokens of a prompt take batched products, one row and one block of queries at a time, the last block as long as the
+prompt leaves it. So which sums a token takes, and in which order, depends on its prompt alone.
 """
 
 import math
@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from aigc.text.packed.parts import Attention
@@ -104,7 +103,7 @@ def attend_block(attention: Attention, layer: int, q: Tensor, slots: Slots, quer
         seen = slice(low * BLOCK, start + len(part))
         position = torch.arange(start, start + len(part))[:, None]
         mask = _mask(attention, position, torch.arange(seen.start, seen.stop)[None], q.dtype)
-        parts.append(_dense(attention, part.transpose(0, 1)[None], keys[None, :, seen], values[None, :, seen], mask))
+        parts.append(_dense(attention, part, keys[:, seen], values[:, seen], mask))
     return torch.cat(parts)
 
 
@@ -123,15 +122,12 @@ def _sum(table: Tensor, rows: Tensor, bag: Tensor, weights: Tensor) -> Tensor:
 
 
 def _dense(attention: Attention, q: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
-    if attention.cap is None:
-        y = F.scaled_dot_product_attention(
-            q, keys, values, mask, scale=attention.scale, enable_gqa=attention.heads != attention.kv_heads
-        )
-    else:
-        group = attention.heads // attention.kv_heads
-        keys, values = keys.repeat_interleave(group, 1), values.repeat_interleave(group, 1)
-        y = _capped(attention, q @ keys.transpose(2, 3), mask).softmax(-1) @ values
-    return y[0].transpose(0, 1).flatten(1)
+    """Attention of `(queries, heads, features)` over `(kv_heads, slots, features)`, as `(queries, heads * features)`."""
+    count, shape = len(q), (attention.heads, len(q), -1)
+    q = q.transpose(0, 1).reshape(attention.kv_heads, -1, attention.size)  # queries of heads that share keys, one by one
+    scores = _capped(attention, (q @ keys.transpose(1, 2)).view(shape), mask)
+    y = scores.softmax(-1).view(attention.kv_heads, -1, keys.shape[1]) @ values
+    return y.view(shape).transpose(0, 1).reshape(count, -1)
 
 
 def _capped(attention: Attention, products: Tensor, mask: Tensor) -> Tensor:

@@ -35,6 +35,7 @@ class PackedForward:
         self._decoder, self._past = decoder, past
         self._prompts = [tuple(prompt) for prompt in prompts]
         self._layers = [block.attention for block in decoder.blocks]
+        self._kinds = list({layer.kind: layer for layer in self._layers}.values())
         self._rows = list(range(len(prompts)))  # of the slots
         self._lengths = [len(prompt) for prompt in prompts]
         self._steps = Steps()
@@ -48,7 +49,7 @@ class PackedForward:
         pieces = [self._piece(prompt, row) for prompt, row in source.items()]
         last: dict[int, Tensor] = {}  # a prompt in several parts leaves the logits of its last
         for part in chunks(pieces, CHUNK):
-            tokens = read(part, self._layers, self._slots)
+            tokens = read(part, self._kinds, self._slots, prompts=True)
             last |= dict(zip((piece.row for piece in part), self._run(tokens), strict=False))
         if self._past is not None:
             for prompt, row in source.items():
@@ -74,9 +75,9 @@ class PackedForward:
             return list(self.step(torch.tensor([ids[0] for ids in tokens]))[:, None])
         self._slots.reserve(max(map(sum, zip(self._lengths, counts, strict=True))))
         rows = zip(self._rows, self._lengths, tokens, strict=True)
-        pieces = [Piece(row, length, tuple(ids), prompt=False) for row, length, ids in rows]
+        pieces = [Piece(row, length, tuple(ids)) for row, length, ids in rows]
         self._lengths = [length + count for length, count in zip(self._lengths, counts, strict=True)]
-        read_all = read(pieces, self._layers, self._slots)
+        read_all = read(pieces, self._kinds, self._slots, prompts=False)
         logits = self._run(replace(read_all, last=torch.arange(read_all.count)))
         return list(torch.split(logits[: read_all.count], counts))
 
@@ -85,7 +86,7 @@ class PackedForward:
         self._slots.reserve(max(self._lengths) + 1)
         queries = [Query(row, length) for row, length in zip(self._rows, self._lengths, strict=True)]
         self._lengths = [length + 1 for length in self._lengths]
-        return self._run(self._steps.read(tokens, queries, self._layers, self._slots))[: len(tokens)]
+        return self._run(self._steps.read(tokens, queries, self._kinds, self._slots))[: len(tokens)]
 
     def select(self, alive: Tensor) -> None:
         """Forgets all rows but some. Their slots stay where they are until half of all are unused."""
@@ -102,7 +103,7 @@ class PackedForward:
         if self._past is not None:
             self._past.belong(self._decoder)
             start = self._past.recall(prompt, self._slots, row)
-        return Piece(row, start, prompt[start:], prompt=True)
+        return Piece(row, start, prompt[start:])
 
     def _run(self, tokens: Tokens) -> Tensor:
         """Logits after each piece; rows behind them, where they are fewer than `LANES`, mean nothing."""
@@ -122,18 +123,13 @@ class PackedForward:
             qk = torch.cat([attention.q_norm(qk[:, :heads]), attention.k_norm(qk[:, heads:])], 1)
         if attention.rotary is not None:
             qk = rotate(qk, turns[attention.rotary])
-        for part, places in tokens.places:
-            self._slots.write(layer, qk[part, heads:], qkv[part, both:], places)
-        y = self._look(layer, tokens, attention, qk[: tokens.count, :heads])
+        count = tokens.count
+        self._slots.write(layer, qk[:count, heads:], qkv[:count, both:], tokens.places)
+        y = self._look(layer, tokens, attention, qk[:count, :heads])
         return F.pad(y, (0, 0, 0, len(x) - len(y))) if len(y) < len(x) else y
 
     def _look(self, layer: int, tokens: Tokens, attention: Attention, q: Tensor) -> Tensor:
         """What each query finds, `(tokens, heads * features)`."""
-        if tokens.each is None:
-            return attend_each(attention, layer, q, self._slots, tokens.bags[attention.kind])
-        y = q.new_empty(len(q), attention.heads * attention.size)
-        for part, query in tokens.blocks:
-            y[part] = attend_block(attention, layer, q[part], self._slots, query)
-        if len(tokens.each):
-            y[tokens.each] = attend_each(attention, layer, q[tokens.each], self._slots, tokens.bags[attention.kind])
-        return y
+        if tokens.blocks:
+            return torch.cat([attend_block(attention, layer, q[part], self._slots, query) for part, query in tokens.blocks])
+        return attend_each(attention, layer, q, self._slots, tokens.bags[attention.kind])

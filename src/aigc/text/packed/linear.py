@@ -11,10 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["ACTIVATIONS", "LANES", "ONEDNN", "Linear", "Weights", "pack"]
+__all__ = ["ACTIVATIONS", "EIGHT_BITS", "LANES", "Linear", "Weights", "pack"]
 
 LANES = 4
 ONEDNN: bool = torch._C._has_mkldnn  # not in every build of torch: those for Apple's processors have none
+# Without these instructions an x86 processor adds pairs of products in 16 bits, which overflow.
+_HAS: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # newer than the oldest torch we take
+EIGHT_BITS: bool = ONEDNN and any(_HAS.get(name) for name in ("avx512_vnni", "avx_vnni", "amx_int8"))
 
 # The name of an activation in transformers: the function, and oneDNN's name and algorithm for it.
 ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], str, str]] = {
@@ -83,7 +86,8 @@ class Int8Linear:
     r"""A product of eight-bit integers, the weights scaled per output and the inputs per row, as they come.
 
     $y = s_x s_w \sum_i q_x q_w$ with $s = \max |\cdot| / 127$, the vector-wise scheme of LLM.int8 (Dettmers et al. 2022)
-    without its outliers. The sum is of integers and exact, so a row's bits owe nothing to the number of rows.
+    without its outliers. The sum is of integers and exact, so a row's bits owe nothing to the number of rows; on processors
+    that sum in 16 bits it would saturate, so `EIGHT_BITS` says where this runs.
     """
 
     def __init__(self, weights: Weights) -> None:

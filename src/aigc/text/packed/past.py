@@ -75,9 +75,10 @@ class Past:
         while self.tokens > self._most:
             self._kept.pop(0)
 
-    def clear(self) -> None:
-        """Forgets everything."""
-        self._kept.clear()
+    def close(self) -> None:
+        """Forgets everything, and keeps nothing from now on: a stream may still run."""
+        self._most = 0
+        self._kept = []
 
 
 def _common(a: Sequence[int], b: Sequence[int]) -> int:

@@ -86,11 +86,6 @@ class Places(NamedTuple):
         """Places from rows and slots."""
         return Places(row, slot, slot // BLOCK, slot % BLOCK)
 
-    @staticmethod
-    def run(row: int, start: int, count: int) -> "Places":
-        """Places that follow each other in one row."""
-        return Places.of(torch.full((count,), row), torch.arange(start, start + count))
-
 
 def _longer(store: Tensor, more: int) -> Tensor:
     shape = list(store.shape)

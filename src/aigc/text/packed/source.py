@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from aigc.text.packed.families import build
-from aigc.text.packed.linear import ONEDNN
+from aigc.text.packed.linear import EIGHT_BITS
 from aigc.text.packed.parts import Decoder
 from aigc.text.packed.reading import Unreadable
 
@@ -16,6 +16,8 @@ __all__ = ["Source"]
 
 class Source:
     """A transformers model, read when it is needed, and again after it was trained or moved.
+
+    A change is known by a parameter's version or its memory. One through `parameter.data` changes neither, and is not seen.
 
     Args:
         model: The model; it is never changed.
@@ -34,26 +36,27 @@ class Source:
         Raises:
             Unreadable: If the model cannot be read; says why.
         """
-        state: list[Any] = [self.int8, self.altered(), *(_state(parameter) for parameter in self._model.parameters())]
+        altered = self.altered()
+        state: list[Any] = [self.int8, altered, *(_state(parameter) for parameter in self._model.parameters())]
         if self._decoder is None or state != self._state:
             self._decoder = None  # its memory can be used for the next
             with torch.inference_mode():
-                self._decoder, self._state = self._build(), state
+                self._decoder, self._state = self._build(altered=altered), state
         return self._decoder
 
     def altered(self) -> bool:
         """Whether a module's forward is not that of its library alone, but has a hook or a replacement."""
         return any(_altered(module) for module in self._model.modules())
 
-    def _build(self) -> Decoder:
+    def _build(self, *, altered: bool) -> Decoder:
         name = type(self._model).__name__
         if any(parameter.device.type != "cpu" for parameter in self._model.parameters()):
             raise Unreadable("weights are packed on the CPU alone")
-        if self.int8 and not ONEDNN:
-            raise Unreadable("eight-bit products need a build of torch with oneDNN")
+        if self.int8 and not EIGHT_BITS:
+            raise Unreadable("eight-bit products need a processor with VNNI, and a build of torch with oneDNN")
         if self._windows is None:
             raise Unreadable(f"{name} keeps a past that is not keys and values alone")
-        if self.altered():
+        if altered:
             raise Unreadable(f"a module of {name} has a forward of its own, or a hook on it")
         try:
             return build(self._model, self._windows, int8=self.int8)

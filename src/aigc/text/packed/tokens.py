@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -19,12 +20,11 @@ AllBags = dict[tuple[object, ...], list[Bags]]
 
 
 class Piece(NamedTuple):
-    """Tokens of one row, from position `start` on; those of a prompt begin a block, and look at their past in blocks."""
+    """Tokens of one row that follow each other, from position `start` on."""
 
     row: int
     start: int
     ids: tuple[int, ...]
-    prompt: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +36,9 @@ class Tokens:
         positions: Of each id.
         count: How many are meant.
         furthest: The largest position.
-        places: Slices of the tokens, and where each is written.
-        blocks: Slices that look in blocks, and the first query of each.
-        each: Which look one by one; None for all.
-        bags: What these look at, by kind of attention.
+        places: Where they are written.
+        blocks: Slices of prompts, which look in blocks, and the first query of each; none if tokens look one by one.
+        bags: What tokens that look one by one look at, by kind of attention.
         last: The last token of each piece.
     """
 
@@ -47,9 +46,8 @@ class Tokens:
     positions: Tensor
     count: int
     furthest: int
-    places: list[tuple[slice, Places]]
+    places: Places
     blocks: list[tuple[slice, Query]]
-    each: Tensor | None
     bags: AllBags
     last: Tensor
 
@@ -72,33 +70,21 @@ def chunks(pieces: Sequence[Piece], size: int) -> Iterator[list[Piece]]:
     yield part
 
 
-def read(pieces: Sequence[Piece], layers: Sequence[Attention], slots: Slots) -> Tokens:
-    """Makes the tokens of some pieces."""
+def read(pieces: Sequence[Piece], kinds: Sequence[Attention], slots: Slots, *, prompts: bool) -> Tokens:
+    """Makes the tokens of some pieces: of prompts, or of what goes on from them."""
     at = [Query(piece.row, piece.start + i) for piece in pieces for i in range(len(piece.ids))]
-    places: list[tuple[slice, Places]] = []
-    blocks: list[tuple[slice, Query]] = []
-    each: list[int] = []
-    first = 0
-    for piece in pieces:
-        end = first + len(piece.ids)
-        places.append((slice(first, end), Places.run(piece.row, piece.start, end - first)))
-        if piece.prompt:
-            blocks.append((slice(first, end), at[first]))
-        else:
-            each += range(first, end)
-        first = end
-    queries = [at[i] for i in each]
-    positions = torch.tensor([query.position for query in at])
+    ends = torch.tensor([len(piece.ids) for piece in pieces]).cumsum(0)
+    firsts = [0, *ends.tolist()]
+    rows, positions = torch.tensor(at).t()
     return Tokens(
         ids=_lanes(torch.tensor([token for piece in pieces for token in piece.ids])),
         positions=_lanes(positions),
         count=len(at),
         furthest=int(positions.max()),
-        places=places,
-        blocks=blocks,
-        each=torch.tensor(each, dtype=torch.int64) if blocks else None,
-        bags={kind.kind: bags(kind, queries, slots.blocks, slots.dtype) for kind in _kinds(layers)} if each else {},
-        last=torch.tensor([len(piece.ids) for piece in pieces]).cumsum(0) - 1,
+        places=Places.of(rows, positions),
+        blocks=[(slice(first, end), at[first]) for first, end in pairwise(firsts)] if prompts else [],
+        bags={} if prompts else {kind.kind: bags(kind, at, slots.blocks, slots.dtype) for kind in kinds},
+        last=ends - 1,
     )
 
 
@@ -109,9 +95,8 @@ class Steps:
         self._seen: list[object] = []
         self._bags: AllBags = {}
 
-    def read(self, tokens: Tensor, queries: Sequence[Query], layers: Sequence[Attention], slots: Slots) -> Tokens:
+    def read(self, tokens: Tensor, queries: Sequence[Query], kinds: Sequence[Attention], slots: Slots) -> Tokens:
         """Makes the tokens of a step, `tokens` int64 `(rows,)`."""
-        kinds = _kinds(layers)
         rows, positions = torch.tensor(queries).t()
         seen = [slots.blocks, *((query.row, *(span(query.position, kind.window) for kind in kinds)) for query in queries)]
         if seen == self._seen:
@@ -126,16 +111,11 @@ class Steps:
             positions=_lanes(positions),
             count=len(tokens),
             furthest=max(query.position for query in queries),
-            places=[(slice(0, len(tokens)), Places.of(rows, positions))],
+            places=Places.of(rows, positions),
             blocks=[],
-            each=None,
             bags=self._bags,
             last=torch.arange(len(tokens)),
         )
-
-
-def _kinds(layers: Sequence[Attention]) -> list[Attention]:
-    return list({layer.kind: layer for layer in layers}.values())
 
 
 def _lanes(x: Tensor) -> Tensor:
