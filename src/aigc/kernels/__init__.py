@@ -18,7 +18,7 @@ Example:
 import torch
 from torch import Tensor
 
-from aigc.kernels import _dispatch, _operators, reference
+from aigc.kernels import _dispatch, _operators, _torch, reference
 from aigc.kernels._parameters import Number, Parameters, parameters
 from aigc.kernels._types import Draw, Noise, Status
 
@@ -28,9 +28,11 @@ __all__ = [
     "Status",
     "backend",
     "parameters",
+    "race",
     "reference",
     "run",
     "sample",
+    "survivors",
     "threshold",
     "unavailable",
 ]
@@ -133,6 +135,10 @@ def run(logits: Tensor, given: Parameters, start: Tensor) -> Draw:
     if torch.compiler.is_compiling():
         return _unpacked(*_operators.sample(logits, noise, given.flat(), False), logits.shape[:-1])
     return _unpacked(*_dispatch.draw(logits, given, noise), logits.shape[:-1])
+
+
+survivors = _torch.survivors
+race = _torch.race
 
 
 def backend(device: str | torch.device) -> str:

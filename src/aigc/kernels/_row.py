@@ -23,7 +23,7 @@ from aigc.kernels import _bins, _blocks
 from aigc.kernels._masses import SMALLEST, Array, masses, tempered
 from aigc.kernels.reference import FLAT
 
-__all__ = ["Drawn", "Filters", "draw", "threshold"]
+__all__ = ["Drawn", "Filters", "draw", "survivors", "threshold"]
 
 _STRIDE = 64  # of the tokens that are looked at first
 _SPARE = 4  # how many times longer than needed a list is made, for that look is a sample
@@ -90,6 +90,18 @@ def threshold(x: Array, top: float, filters: Filters) -> float:
     listed, tau = _settle(x, top, filters, mass, float(np.add.reduce(mass)))
     values = x if listed is None else listed.values
     return float(values[values >= tau].min())
+
+
+def survivors(x: Array, top: float, filters: Filters) -> tuple[Array, Array] | None:
+    """The ids of what the filters keep, in order, and their z; None where they are more than `FLAT`. As for `draw`."""
+    mass = masses(x, top, filters.divisor)
+    listed, tau = _settle(x, top, filters, mass, float(np.add.reduce(mass)))
+    values = x if listed is None else listed.values
+    inside = (values >= tau).nonzero()[0]
+    if len(inside) > FLAT:
+        return None
+    ids = inside if listed is None else listed.ids[inside]
+    return ids, tempered(values[inside], top, filters.divisor)
 
 
 def _draw_from_all(x: Array, top: float, divisor: float | None, start: Array) -> Drawn:

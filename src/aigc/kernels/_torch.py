@@ -14,13 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from aigc import random
+from aigc.kernels import _row
 from aigc.kernels._masses import Array
 from aigc.kernels._parameters import Parameters
-from aigc.kernels._row import Filters, draw
-from aigc.kernels._row import threshold as row_threshold
+from aigc.kernels._row import Filters
 from aigc.kernels._types import Noise, Status
 
-__all__ = ["sample", "threshold"]
+__all__ = ["race", "sample", "survivors", "threshold"]
 
 
 def sample(logits: Tensor, given: Parameters, noise: Noise) -> tuple[Tensor, Tensor]:
@@ -44,7 +45,7 @@ def _drawn(x: Array, filters: Filters, start: Array) -> tuple[int, int, int, flo
     top = float(np.maximum.reduce(x))
     if filters.divisor == 0 or not math.isfinite(top):
         return _first(x)
-    token, kept, logprob, mass = draw(x, top, filters, start)
+    token, kept, logprob, mass = _row.draw(x, top, filters, start)
     return token, kept, Status.OK, logprob, mass
 
 
@@ -65,8 +66,45 @@ def threshold(logits: Tensor, given: Parameters) -> Tensor:
     with np.errstate(all="ignore"):
         for i, (x, filters) in enumerate(zip(_rows(logits), _filters(given, vocabulary, rows), strict=True)):
             top = float(x.max())
-            tau[i] = row_threshold(x, top, filters) if math.isfinite(top) else top
+            tau[i] = _row.threshold(x, top, filters) if math.isfinite(top) else top
     return torch.from_numpy(tau).to(logits.dtype).to(logits.device)
+
+
+def survivors(logits: Tensor, given: Parameters) -> list[tuple[Array, Array] | None]:
+    """The ids, in order, and tempered logits of what the filters keep in each row of `logits` `(rows, vocab)`.
+
+    None where they are more than `FLAT`, or where the row is bad.
+    """
+    rows, vocabulary = logits.shape
+    found: list[tuple[Array, Array] | None] = []
+    with np.errstate(all="ignore"):
+        for x, filters in zip(_rows(logits), _filters(given, vocabulary, rows), strict=False):
+            top = float(np.maximum.reduce(x))
+            if not math.isfinite(top):
+                found.append(None)
+            elif filters.divisor == 0:
+                found.append((np.array([x.argmax()]), np.zeros(1)))
+            else:
+                found.append(_row.survivors(x, top, filters))
+    return found
+
+
+def race(ids: Array, z: Array, start: Array) -> tuple[Array, Array, Array]:
+    """Draws one of the listed tokens of each row: the token, its log-probability, and how many were there.
+
+    Args:
+        ids: Their ids `(rows, most)`, each row in order.
+        z: Their logits `(rows, most)`, float64; -inf where there is none.
+        start: Where the noise of each row begins, int64 `(rows, 1)`.
+    """
+    with np.errstate(all="ignore"):
+        z = z - z.max(-1, keepdims=True)
+        mass = np.exp(z)
+        race = np.log(random.uniform_array(start, ids)) / mass
+        best = race.argmax(-1)
+        row = np.arange(len(ids))
+        logprob = z[row, best] - np.log(mass.sum(-1))
+    return ids[row, best], logprob, (z > -math.inf).sum(-1)
 
 
 def _rows(logits: Tensor) -> Iterator[Array]:

@@ -6,45 +6,21 @@ row. Rows that hold NaN or +inf pass unchanged, for the draw to report.
 """
 
 import math
-from dataclasses import dataclass, fields
-from typing import Any, Protocol, TypeVar, cast, runtime_checkable
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from aigc import kernels
-from aigc._checks import fail, fail_type
+from aigc._checks import fail_type
+from aigc.sampling._numbers import Parametric, column
 
-__all__ = ["Chain", "Filter", "Greedy", "MinP", "Temperature", "TopK", "TopP", "chain", "check_rows", "is_greedy", "take"]
-
-T = TypeVar("T")
-
-
-@runtime_checkable
-class Filter(Protocol):
-    """Maps logits `(*rows, vocab)` to logits of the same shape; any function that does is one.
-
-    Example:
-        >>> isinstance(TopK(3), Filter), isinstance(lambda logits: logits, Filter)
-        (True, True)
-    """
-
-    def __call__(self, logits: Tensor, /) -> Tensor:
-        """Filters."""
-        ...
-
-
-class _Shown:
-    """Prints a filter as it is written: `TopK(50)`."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(str(_plain(value)) for value in _values(self))})"
+__all__ = ["Greedy", "MinP", "Temperature", "TopK", "TopP"]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Temperature(_Shown):
+class Temperature(Parametric):
     r"""Sharpens the distribution below 1 and flattens it above: $x \mapsto (x - \max x) / t$.
 
     The shift changes no probability and keeps small temperatures from overflowing. At t = 0 the exact limit is taken: the
@@ -62,6 +38,9 @@ class Temperature(_Shown):
 
     t: float | Tensor
 
+    per_row: ClassVar[tuple[str, ...]] = ("t",)
+    narrow: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         _check(temperature=self.t)
 
@@ -70,7 +49,7 @@ class Temperature(_Shown):
         x = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
         top = x.amax(-1, keepdim=True)
         ok = top.isfinite()
-        t = _per_row(self.t, x)
+        t = column(self.t, x)
         limits = torch.finfo(x.dtype)  # an extreme temperature must not become 0 or infinite when it is rounded
         scaled = (x - top.where(ok, 0.0)) / t.where(t > 0, 1.0).to(x.dtype).clamp(limits.tiny, limits.max)
         scaled = scaled.where(t > 0, _first(scaled))
@@ -78,7 +57,7 @@ class Temperature(_Shown):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class TopK(_Shown):
+class TopK(Parametric):
     """Keeps the k largest logits, and whatever ties with the last of them (Fan, Lewis and Dauphin, 2018).
 
     Args:
@@ -91,6 +70,9 @@ class TopK(_Shown):
 
     k: int | Tensor
 
+    per_row: ClassVar[tuple[str, ...]] = ("k",)
+    narrow: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         _check(top_k=self.k)
 
@@ -100,7 +82,7 @@ class TopK(_Shown):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class TopP(_Shown):
+class TopP(Parametric):
     r"""Keeps the most likely tokens until their probability reaches p (Holtzman et al., arXiv:1904.09751).
 
     A token is kept while the probability of all larger ones is below p, so the one that crosses p is kept.
@@ -115,6 +97,9 @@ class TopP(_Shown):
 
     p: float | Tensor
 
+    per_row: ClassVar[tuple[str, ...]] = ("p",)
+    narrow: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         _check(top_p=self.p)
 
@@ -124,7 +109,7 @@ class TopP(_Shown):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class MinP(_Shown):
+class MinP(Parametric):
     """Keeps the tokens at least m times as likely as the most likely one (Nguyen et al., arXiv:2407.01082).
 
     Args:
@@ -137,6 +122,9 @@ class MinP(_Shown):
 
     m: float | Tensor
 
+    per_row: ClassVar[tuple[str, ...]] = ("m",)
+    narrow: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         _check(min_p=self.m)
 
@@ -146,7 +134,7 @@ class MinP(_Shown):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Greedy(_Shown):
+class Greedy(Parametric):
     """Keeps the first of the largest logits alone, so that there is nothing left to draw.
 
     Example:
@@ -154,98 +142,12 @@ class Greedy(_Shown):
         tensor([-inf, 0., -inf])
     """
 
+    narrow: ClassVar[bool] = True
+    keeps_one: ClassVar[bool] = True
+
     def __call__(self, logits: Tensor, /) -> Tensor:
         """Keeps one."""
         return Temperature(0.0)(logits)
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Chain:
-    """Filters applied from left to right; made by `chain`.
-
-    Example:
-        >>> chain(Temperature(0.8), TopP(0.95)).filters
-        (Temperature(0.8), TopP(0.95))
-    """
-
-    filters: tuple[Filter, ...]
-
-    def __call__(self, logits: Tensor, /) -> Tensor:
-        """Applies each filter to what the one before left."""
-        for apply in self.filters:
-            logits = apply(logits)
-        return logits
-
-    def __repr__(self) -> str:
-        return f"chain({', '.join(map(repr, self.filters))})"
-
-
-def chain(*filters: Filter) -> Chain:
-    """Composes filters, left to right: the order is the caller's, and visible.
-
-    Args:
-        filters: Any number of filters; chains among them are joined in. None leaves the logits as they are.
-
-    Example:
-        >>> chain(Temperature(0.7), chain(TopK(50), TopP(0.95)))
-        chain(Temperature(0.7), TopK(50), TopP(0.95))
-    """
-    flat: list[Filter] = []
-    for i, one in enumerate(filters):
-        if not callable(one) or isinstance(one, type):
-            raise fail_type(f"filters[{i}]", "a filter, which maps logits to logits", one)
-        flat.extend(one.filters if isinstance(one, Chain) else [one])
-    return Chain(tuple(flat))
-
-
-def take(value: T, rows: Tensor) -> T:
-    """Narrows a filter or sampler with parameters per row to some rows, given by index.
-
-    The filters of this module and their chains are narrowed, and whatever has a method `take(rows)` of its own; anything
-    else is returned as it is, for its tensors may mean something else.
-
-    Example:
-        >>> take(chain(TopK(torch.tensor([1, 2, 3])), TopP(0.9)), torch.tensor([2]))
-        chain(TopK([3]), TopP(0.9))
-    """
-    found: Any = value
-    if isinstance(found, Chain):
-        taken = [take(part, rows) for part in found.filters]
-        same = all(a is b for a, b in zip(found.filters, taken, strict=True))
-        return value if same else cast("T", Chain(tuple(taken)))
-    if isinstance(found, Temperature | TopK | TopP | MinP):
-        (parameter,) = _values(found)
-        narrow = isinstance(parameter, Tensor) and parameter.ndim > 0
-        return cast("T", type(found)(parameter[rows.to(parameter.device)])) if narrow else value
-    return cast("T", found.take(rows)) if hasattr(found, "take") else value
-
-
-def check_rows(value: object, rows: int | None) -> None:
-    """Checks that parameters per row are as many as the rows; None allows none.
-
-    Example:
-        >>> check_rows(TopK(torch.tensor([1, 2])), 2)
-    """
-    value = getattr(value, "filter", value)
-    for part in value.filters if isinstance(value, Chain) else (value,):
-        if isinstance(part, Temperature | TopK | TopP | MinP):
-            (parameter,) = _values(part)
-            if isinstance(parameter, Tensor) and parameter.ndim and parameter.shape != (rows,):
-                wanted = (
-                    "with plain numbers where each row has its own" if rows is None else f"with {rows} numbers, one a row"
-                )
-                raise fail("sampler", wanted, part)
-
-
-def is_greedy(value: object) -> bool:
-    """Says whether a filter or sampler keeps one token only, by its type.
-
-    Example:
-        >>> is_greedy(chain(TopK(3), Greedy())), is_greedy(TopK(3))
-        (True, False)
-    """
-    value = getattr(value, "filter", value)
-    return any(isinstance(part, Greedy) for part in (value.filters if isinstance(value, Chain) else (value,)))
 
 
 def _check(**given: Any) -> None:
@@ -264,15 +166,3 @@ def _cut(logits: Tensor, tau: Tensor) -> Tensor:
 def _first(logits: Tensor) -> Tensor:
     """0 at the first of the largest, -inf elsewhere."""
     return torch.full_like(logits, -math.inf).scatter_(-1, logits.argmax(-1, keepdim=True), 0.0)
-
-
-def _per_row(value: float | Tensor, logits: Tensor) -> Tensor:
-    return torch.as_tensor(value, dtype=torch.float64, device=logits.device).expand(logits.shape[:-1])[..., None]
-
-
-def _values(value: Any) -> list[Any]:
-    return [getattr(value, field.name) for field in fields(value)]
-
-
-def _plain(value: Any) -> Any:
-    return value.tolist() if isinstance(value, Tensor) else value

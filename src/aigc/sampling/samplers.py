@@ -5,52 +5,24 @@ with the rows, so that finished rows leave by one `select`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeVar, cast, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from aigc import kernels, random
+from aigc import kernels
 from aigc._checks import fail_type
 from aigc.kernels import Draw, Parameters
-from aigc.sampling.filters import Chain, Filter, Greedy, MinP, Temperature, TopK, TopP, take
+from aigc.sampling.noise import Noise
+from aigc.sampling.parts import Memory, Part, has_memory, parts_of, take
+from aigc.sampling.schedule import apply, arguments, draw, merge, schedule
+from aigc.sampling.state import select
+from aigc.sampling.words import Words, bind, within
 
-__all__ = ["Categorical", "Noise", "PerRow", "Sampler", "as_sampler", "select"]
+__all__ = ["Categorical", "PerRow", "Sampler", "as_sampler"]
 
 S = TypeVar("S")
-
-
-class Noise(NamedTuple):
-    """The noise of one step: a value that answers for its rows.
-
-    Attributes:
-        start: Where each row's noise begins, `aigc.random.counter(seed, step)`, int64 `(rows,)`.
-
-    Example:
-        >>> noise = Noise.of(torch.tensor([1, 2]), 0)
-        >>> noise.gumbel(torch.arange(3)).shape, noise.select(torch.tensor([1])) == Noise.of(torch.tensor([2]), 0)
-        (torch.Size([2, 3]), True)
-    """
-
-    start: Tensor
-
-    @classmethod
-    def of(cls, seed: Tensor, step: int | Tensor) -> "Noise":
-        """The noise of seeds, int64 `(rows,)`, at the position of the token being drawn."""
-        return cls(random.counter(seed, step))
-
-    def gumbel(self, tokens: Tensor) -> Tensor:
-        """Gumbel noise of token ids `(tokens,)` or `(rows, tokens)`, float64 `(rows, tokens)`."""
-        return random.gumbel_from(self.start[:, None], tokens)
-
-    def uniform(self, tag: int) -> Tensor:
-        """One uniform per row, float64 `(rows,)`; tags below `-2^32` never meet a token's or a block's noise."""
-        return random.uniform_from(self.start, torch.tensor(tag, device=self.start.device))
-
-    def select(self, rows: Tensor) -> "Noise":
-        """The noise of some rows, given by index."""
-        return Noise(self.start[rows])
 
 
 @runtime_checkable
@@ -73,18 +45,19 @@ class Sampler(Protocol[S]):
 
 class _Rows(NamedTuple):
     places: Tensor  # (rows,) the place in the call, for filters with parameters of their own per row
-    given: Parameters | None  # for the kernel, where it can do the filter by itself
+    given: Parameters  # of the filters that run in the kernel
+    memories: tuple[Any, ...]  # one per part of the chain; None of a part that has no memory
 
 
 @dataclass(frozen=True, slots=True)
 class Categorical:
-    """Draws from the distribution that a filter leaves; remembers nothing.
+    """Draws from the distribution that a filter leaves.
 
-    A chain of temperature, top-k, top-p and min-p, in this order, any of them left out, runs fused in the kernel. Any other
-    filter is applied, and the kernel draws from what it leaves, with the same noise.
+    A run of temperature, top-k, top-p and min-p, in this order, any of them left out, is done by the kernel at once; see
+    `explain`. Filters with memory see each token that is drawn.
 
     Args:
-        filter: A filter, or a chain of filters.
+        filter: A filter, with memory or without, or a chain of filters.
 
     Example:
         >>> sampler = Categorical(TopK(1))
@@ -93,25 +66,49 @@ class Categorical:
         tensor([1])
     """
 
-    filter: Filter
+    filter: Part
 
     def take(self, rows: Tensor) -> "Categorical":
         """The sampler of some rows of a call, given by index."""
-        return Categorical(take(self.filter, rows))
+        return self._changed(take(self.filter, rows))
+
+    def bind(self, words: Words) -> "Categorical":
+        """The sampler on the words of a tokenizer."""
+        return self._changed(bind(self.filter, words))
+
+    def within(self, limits: Sequence[int]) -> "Categorical":
+        """The sampler for rows of some lengths."""
+        return self._changed(within(self.filter, limits))
 
     def init(self, prompts: Sequence[Sequence[int]]) -> _Rows:
         """The state holds the parameters of each row, so that they leave with it."""
-        arguments = _fused(self.filter)
-        given = None if arguments is None else kernels.parameters((len(prompts),), **arguments)
-        return _Rows(torch.arange(len(prompts)), given)
+        parts = parts_of(self.filter)
+        memories = tuple(cast("Memory[Any]", part).start(prompts) if has_memory(part) else None for part in parts)
+        given = kernels.parameters((len(prompts),), **arguments(schedule(parts).fused))
+        return _Rows(torch.arange(len(prompts)), given, memories)
 
     def step(self, logits: Tensor, state: _Rows, noise: Noise) -> tuple[Draw, _Rows]:
         """Draws."""
-        if state.given is None:
-            return kernels.run(take(self.filter, state.places)(logits), Parameters(), noise.start), state
+        parts = parts_of(self.filter)
         if logits.device.type != "cpu":
-            state = _Rows(state.places, state.given.to(logits.device))
-        return kernels.run(logits, cast("Parameters", state.given), noise.start), state
+            state = state._replace(given=state.given.to(logits.device))
+        drawn = draw(schedule(parts), logits, state.given, state.memories, state.places, noise)
+        return drawn, self.updated(state, drawn)
+
+    def filtered(self, logits: Tensor, state: _Rows, noise: Noise) -> Tensor:
+        """The logits `(rows, vocab)` that a step would draw from; what is cut is -inf."""
+        return apply(parts_of(self.filter), logits, state.memories, state.places, noise)
+
+    def updated(self, state: _Rows, drawn: Draw) -> _Rows:
+        """The state after tokens that somebody else chose."""
+        if all(memory is None for memory in state.memories):
+            return state
+        pairs = zip(parts_of(self.filter), state.memories, strict=True)
+        updated = [cast("Memory[Any]", part).update(old, drawn) if has_memory(part) else None for part, old in pairs]
+        return state._replace(memories=tuple(updated))
+
+    def _changed(self, filter: Part) -> "Categorical":
+        return self if filter is self.filter else Categorical(filter)
 
 
 class _PerRowState(NamedTuple):
@@ -119,6 +116,7 @@ class _PerRowState(NamedTuple):
     states: tuple[Any, ...]  # one per distinct sampler, each for its own rows
 
     def select(self, alive: Tensor) -> "_PerRowState":
+        alive = alive.to(self.which.device)
         kept = self.which[alive]
         states = []
         for i, state in enumerate(self.states):
@@ -155,28 +153,39 @@ class PerRow:
         ]
         return _PerRowState(torch.tensor(which), tuple(states))
 
+    def bind(self, words: Words) -> "PerRow":
+        """Each sampler on the words of a tokenizer."""
+        bound = {id(sampler): bind(sampler, words) for sampler in self.samplers}
+        return PerRow(tuple(bound[id(sampler)] for sampler in self.samplers))
+
+    def within(self, limits: Sequence[int]) -> "PerRow":
+        """Each sampler for the rows that are its own."""
+        told = {}
+        for one in self._distinct():
+            ours = [limit for limit, sampler in zip(limits, self.samplers, strict=True) if sampler is one]
+            told[id(one)] = within(one, ours)
+        return PerRow(tuple(told[id(sampler)] for sampler in self.samplers))
+
     def step(self, logits: Tensor, state: _PerRowState, noise: Noise) -> tuple[Draw, _PerRowState]:
         """Draws each group of rows with its sampler."""
         states: list[Any] = []
-        merged: list[Tensor] | None = None
+        draws, places = [], []
         for i, (sampler, inner) in enumerate(zip(self._distinct(), state.states, strict=True)):
-            rows = (state.which == i).nonzero()[:, 0].to(logits.device)
-            if not len(rows):
-                states.append(inner)
-                continue
-            draw, after = sampler.step(logits[rows], inner, noise.select(rows))
+            rows = (state.which == i).nonzero()[:, 0]
+            after = inner
+            if len(rows):
+                at = rows.to(logits.device)
+                drawn, after = sampler.step(logits[at], inner, noise.select(at))
+                draws.append(drawn)
+                places.append(rows.tolist())
             states.append(after)
-            merged = merged or [field.new_empty(len(logits)) for field in draw]
-            for whole, part in zip(merged, draw, strict=True):
-                whole[rows] = part
-        assert merged is not None, "a batch has at least one row"
-        return Draw(*merged), _PerRowState(state.which, tuple(states))
+        return merge(draws, places), _PerRowState(state.which, tuple(states))
 
     def _distinct(self) -> list[Sampler[Any]]:
         return list({id(sampler): sampler for sampler in self.samplers}.values())
 
 
-def as_sampler(value: Filter | Sampler[Any]) -> Sampler[Any]:
+def as_sampler(value: Part | Sampler[Any]) -> Sampler[Any]:
     """Makes a sampler of a filter; a sampler stays what it is.
 
     Example:
@@ -185,43 +194,6 @@ def as_sampler(value: Filter | Sampler[Any]) -> Sampler[Any]:
     """
     if hasattr(value, "init") and hasattr(value, "step"):
         return cast("Sampler[Any]", value)
-    if callable(value) and not isinstance(value, type):
+    if not isinstance(value, type) and (callable(value) or has_memory(value)):
         return Categorical(value)
     raise fail_type("sampler", "a filter, a chain of filters or a sampler", value, "For instance Temperature(0.8).")
-
-
-def select(state: S, alive: Tensor) -> S:
-    """Keeps some rows of a state: a tensor, or a tuple, list, dict or dataclass of states, or what has its own `select`.
-
-    Example:
-        >>> select((torch.tensor([5, 6, 7]), "shared"), torch.tensor([0, 2]))
-        (tensor([5, 7]), 'shared')
-    """
-    value: Any = state
-    if isinstance(value, Tensor):
-        return cast("S", value[alive.to(value.device)])
-    if hasattr(value, "select"):
-        return cast("S", value.select(alive.to("cpu") if isinstance(value, _PerRowState) else alive))
-    if isinstance(value, tuple | list):
-        kept = [select(part, alive) for part in value]
-        return cast("S", type(value)(*kept) if hasattr(value, "_fields") else type(value)(kept))
-    if isinstance(value, dict):
-        return cast("S", {key: select(part, alive) for key, part in value.items()})
-    if is_dataclass(value) and not isinstance(value, type):
-        return cast("S", type(value)(**{f.name: select(getattr(value, f.name), alive) for f in fields(value)}))
-    return state
-
-
-_ORDER: dict[type, str] = {Temperature: "temperature", TopK: "top_k", TopP: "top_p", MinP: "min_p"}
-
-
-def _fused(chosen: Filter) -> dict[str, Any] | None:
-    """The kernel's arguments for a filter that it can do by itself, else None."""
-    filters = chosen.filters if isinstance(chosen, Chain) else (chosen,)
-    if len(filters) == 1 and isinstance(filters[0], Greedy):
-        return {"temperature": 0.0}
-    names = [_ORDER.get(type(one)) for one in filters]
-    ranks = [list(_ORDER.values()).index(name) for name in names if name is not None]
-    if None in names or ranks != sorted(set(ranks)):
-        return None
-    return {str(name): getattr(one, fields(cast("Any", one))[0].name) for name, one in zip(names, filters, strict=True)}

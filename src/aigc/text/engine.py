@@ -23,6 +23,7 @@ from aigc.text.requests import Seeds, Stops, Writers
 from aigc.text.results import Chunk, Completion, Completions, Filled, Score
 from aigc.text.rows import Request, Row, Step, Written
 from aigc.text.speculation import Drafter, DraftModel, PromptLookup, SpeculativeLoop
+from aigc.text.spelling import Spelling
 from aigc.text.stopping import StopStrings
 from aigc.text.turns import lock_of
 from aigc.text.writing import write
@@ -56,6 +57,7 @@ class Engine:
         self._vocabulary = vocabulary
         self._plans = plan.Plans(network)
         self._past: Past | None = None
+        self.words = Spelling(vocabulary, network.vocabulary)
 
     @property
     def int8(self) -> bool:
@@ -87,7 +89,7 @@ class Engine:
         """Checks how the rows of a call shall be written."""
         if batch_size is not None:
             batch_size = integer("batch_size", batch_size, low=1)
-        chosen = requests.writers(sampler, rows, n=n, default=self._default_sampler)
+        chosen = requests.writers(sampler, rows, n=n, default=self._default_sampler).bind(self.words)
         stops = requests.stops(stop)
         requests.check_stops(self._network, stops)
         if speculate is not None:
@@ -206,8 +208,7 @@ class Engine:
     def _loop(self, model: Forward, part: Sequence[Request], call: Call) -> Loop | SpeculativeLoop:
         prompts, seeds = [request.ids for request in part], [request.seed for request in part]
         if call.speculate is None or not isinstance(model, PackedForward):
-            sampler = call.chosen.of([request.index for request in part])
-            return Loop(model, sampler, prompts=prompts, seeds=seeds)
+            return Loop(model, call.chosen.of(part), prompts=prompts, seeds=seeds)
         drafter: Drafter
         if isinstance(call.speculate, Engine):
             network = call.speculate._network
@@ -216,7 +217,7 @@ class Engine:
             drafter = DraftModel(draft, context=network.context)
         else:
             drafter = call.speculate.start(len(part))
-        samplers = [call.chosen.of([request.index]) for request in part]
+        samplers = [call.chosen.of([request]) for request in part]
         rooms = [request.limit for request in part]
         return SpeculativeLoop(model, drafter, samplers, prompts=prompts, seeds=seeds, rooms=rooms)
 

@@ -14,16 +14,21 @@ from aigc.errors import ModelError, ParameterError
 from aigc.sampling import (
     Filter,
     MinP,
+    Part,
     PerRow,
     Sampler,
     Temperature,
     TopK,
     TopP,
+    Words,
     as_sampler,
+    bind,
     chain,
     check_rows,
+    has_memory,
     is_greedy,
     take,
+    within,
 )
 from aigc.text import masked, seq2seq
 from aigc.text._transformers import Recommended, Vocabulary
@@ -59,7 +64,7 @@ __all__ = [
 Message = Mapping[str, str]
 Seeds = int | Sequence[int] | Tensor | None
 Stops = str | Sequence[str] | None
-Writer = Filter | Sampler[Any]
+Writer = Part | Sampler[Any]
 Writers = Writer | Sequence[Writer]
 
 
@@ -80,11 +85,17 @@ class Chosen:
 
     samplers: tuple[Sampler[Any], ...]
 
-    def of(self, rows: Sequence[int]) -> Sampler[Any]:
+    def bind(self, words: Words) -> "Chosen":
+        """The samplers on the words of a tokenizer; rows that share one go on to."""
+        bound = {id(each): bind(each, words) for each in self.samplers}
+        return Chosen(tuple(bound[id(each)] for each in self.samplers))
+
+    def of(self, part: Sequence[Request]) -> Sampler[Any]:
         """The sampler of a batch that holds some rows of the call."""
+        rows, limits = [request.index for request in part], [request.limit for request in part]
         if len(self.samplers) == 1:
-            return take(self.samplers[0], torch.tensor(rows))
-        return PerRow(tuple(self.samplers[row] for row in rows))
+            return within(take(self.samplers[0], torch.tensor(rows)), limits)
+        return within(PerRow(tuple(self.samplers[row] for row in rows)), limits)
 
 
 def strings(name: str, values: object) -> list[str]:
@@ -238,7 +249,8 @@ def writers(sampler: Writers | None, rows: int, *, n: int, default: Callable[[],
     """Checks the sampler of a call; rows of the same prompt need one that draws."""
     if sampler is None:
         return Chosen((default(),))
-    one = callable(sampler) or hasattr(sampler, "step")  # a sampler may be a named tuple, and so a sequence
+    # A sampler may be a named tuple, and so a sequence.
+    one = callable(sampler) or hasattr(sampler, "step") or has_memory(sampler)
     if not one and not isinstance(sampler, Sequence):
         as_sampler(sampler)  # raises: it is neither
     given: list[Any] = [sampler] if one else list(cast("Sequence[Any]", sampler))
