@@ -7,6 +7,7 @@
     │   ├── ModelNotFoundError (also FileNotFoundError)   no such folder, and no such cached hub id
     │   ├── ModelFileError                           a model's file is damaged, unsafe or contradicts another
     │   └── GenerationError                          a model or a sampler failed while it wrote
+    ├── TrainingError                                a training step cannot be done
     ├── ClosedError                                  what is used was closed before
     └── ResourceError      (also MemoryError)        the machine has too little memory for the job
 
@@ -32,6 +33,7 @@ __all__ = [
     "ModelNotFoundError",
     "ParameterError",
     "ResourceError",
+    "TrainingError",
     "TypeParameterError",
 ]
 
@@ -50,6 +52,10 @@ class TypeParameterError(ParameterError, TypeError):
 
 class ClosedError(AigcError):
     """Something is used that was closed before, such as a session."""
+
+
+class TrainingError(AigcError):
+    """A training step cannot be done: a loss or a gradient is not finite."""
 
 
 class ModelError(AigcError):

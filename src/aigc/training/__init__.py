@@ -1,0 +1,54 @@
+"""Training: an iterator of steps that the caller may own, and `fit`, which exhausts it.
+
+phases.py       what is minimised, over which parameters, by which optimizer, how often
+noise.py        what is random in a step
+loop.py         the iterator
+pieces.py       micro-batches, and processes
+batches.py      the order of examples
+schedules.py    numbers by step
+ema.py          averages of weights
+state.py        checkpoints
+fit.py          a whole run; logs.py and progress.py, where its numbers go
+"""
+
+from aigc.training.batches import Batches, Dataset, Order, Stream, batches
+from aigc.training.ema import EMA
+from aigc.training.fit import Every, History, fit
+from aigc.training.logs import CSVLogger, Logger, TensorBoardLogger
+from aigc.training.loop import train
+from aigc.training.noise import Noise
+from aigc.training.phases import Loss, Phase, Step, decay_groups
+from aigc.training.pieces import Processes, processes
+from aigc.training.progress import Progress
+from aigc.training.schedules import Constant, Cosine, Cyclical, Linear, Schedule
+from aigc.training.state import Run
+
+__all__ = [
+    "EMA",
+    "Batches",
+    "CSVLogger",
+    "Constant",
+    "Cosine",
+    "Cyclical",
+    "Dataset",
+    "Every",
+    "History",
+    "Linear",
+    "Logger",
+    "Loss",
+    "Noise",
+    "Order",
+    "Phase",
+    "Processes",
+    "Progress",
+    "Run",
+    "Schedule",
+    "Step",
+    "Stream",
+    "TensorBoardLogger",
+    "batches",
+    "decay_groups",
+    "fit",
+    "processes",
+    "train",
+]

@@ -1,0 +1,222 @@
+"""A whole run: `train`, exhausted, with progress, logs, pictures at intervals and checkpoints."""
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from aigc import random
+from aigc._checks import fail, fail_type, integer
+from aigc.training.batches import Batches, batches
+from aigc.training.ema import EMA
+from aigc.training.interrupts import deferred
+from aigc.training.logs import Logger
+from aigc.training.loop import train
+from aigc.training.phases import Phase, Step
+from aigc.training.pieces import processes
+from aigc.training.progress import Reporter, Watcher
+from aigc.training.state import Run
+
+__all__ = ["Every", "History", "fit"]
+
+
+class Every(NamedTuple):
+    """Something to do at intervals: `do(step)` after each `steps` steps, with the number of steps done.
+
+    Example:
+        >>> Every(100, print).steps
+        100
+    """
+
+    steps: int
+    do: Callable[[int], object]
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What a run's losses were.
+
+    Attributes:
+        steps: After how many steps each mean was taken.
+        values: By name, the means of each loss, and of what is reported beside, since the one before.
+        done: Steps done.
+        seed: What repeats the run.
+        interrupted: Whether Ctrl-C ended it; what was done stays done, and `checkpoint_dir` holds it.
+    """
+
+    steps: tuple[int, ...]
+    values: Mapping[str, tuple[float, ...]]
+    done: int
+    seed: int
+    interrupted: bool = False
+
+    def __repr__(self) -> str:
+        last = ", ".join(f"{name} {values[-1]:.4g}" for name, values in self.values.items() if values)
+        return f"History({self.done:,} steps, {last}{', interrupted' if self.interrupted else ''})"
+
+
+def fit(
+    phases: Sequence[Phase],
+    data: Any,
+    *,
+    modules: Mapping[str, nn.Module],
+    batch_size: int = 128,
+    steps: int | None = None,
+    epochs: float | None = None,
+    seed: int | None = None,
+    averages: Mapping[str, EMA[Any]] | None = None,
+    checkpoint_dir: str | Path | None = None,
+    checkpoint_every: int = 1000,
+    log_every: int = 50,
+    loggers: Sequence[Logger] = (),
+    every: Sequence[Every] = (),
+    progress: Watcher = None,
+    workers: int = 0,
+    drop_last: bool = False,
+    identity: Mapping[str, Any] | None = None,
+) -> History:
+    """Trains for some steps, or goes on with a run that was cut.
+
+    A run that was cut anywhere and is called again with the same arguments ends as the uninterrupted one does, bit for bit:
+    weights, optimizers, averages and losses.
+
+    Args:
+        phases: As for `train`.
+        data: As for `batches`.
+        modules: What is trained, by name: what a checkpoint holds.
+        batch_size: Examples per batch, over all processes.
+        steps: Of the whole run. Give this or `epochs`.
+        epochs: Of the whole run; may be a fraction.
+        seed: An int, or None for fresh entropy; the `History` says which. With None a run cannot be resumed.
+        averages: That follow, by name.
+        checkpoint_dir: Where checkpoints go, and where the run goes on if they are there.
+        checkpoint_every: Steps between two.
+        log_every: Steps over which losses are averaged.
+        loggers: That take the averages.
+        every: What else is done at intervals, such as pictures of samples.
+        progress: A callable that takes a `Progress`; True for a line on standard error, False for none; by default a line
+            if that is a terminal.
+        workers: Processes that read a `Dataset`.
+        drop_last: Whether an epoch's last batch is left out where it is smaller.
+        identity: What else a run must have in common with the one it resumes, as JSON.
+
+    Raises:
+        ParameterError: If an argument is out of range, or the checkpoints are of another run.
+        TrainingError: If a loss or a gradient is not finite.
+
+    Example:
+        >>> weight = nn.Linear(1, 1)
+        >>> phase = Phase("mse", lambda x, noise: weight(x).square().mean(),
+        ...               optimizer=torch.optim.SGD(weight.parameters(), lr=0.1))
+        >>> fit([phase], torch.ones(8, 1), modules={"weight": weight}, batch_size=4, steps=3, seed=0).done
+        3
+    """
+    if seed is None and checkpoint_dir is not None:
+        raise fail("seed", "an int where a run shall be resumed", None, "Give seed=0.")
+    seed = random.fresh_seed() if seed is None else random.check_seed("seed", seed)
+    _check(checkpoint_every, log_every, loggers, every)
+    source = batches(data, batch_size=batch_size, seed=seed, drop_last=drop_last, workers=workers)
+    total = _total(source, steps, epochs)
+    same = {"seed": seed, "batch_size": batch_size, "drop_last": drop_last, "phases": [p.name for p in phases]}
+    run = Run(modules, phases, averages or {}, same | dict(identity or {}))
+    start, past = (0, None) if checkpoint_dir is None else run.resume(checkpoint_dir)
+    book = _Book(log_every, loggers, past)
+    reporter = Reporter(progress, total=total, start=start)
+    first = processes().rank == 0
+    done = start
+    steps_of_it = train(
+        phases, source.after(start), seed=seed, start=start, ema=list(run.averages.values()), modules=list(modules.values())
+    )
+    with deferred() as interrupt, contextlib.closing(reporter):
+        while done < total and not interrupt.struck:
+            step = next(steps_of_it, None)
+            if step is None:
+                cure = "Give an iterable that can begin anew, such as a DataLoader."
+                raise fail("data", f"enough batches for {total} steps", f"{done} batches", cure)
+            done = step.index + 1
+            reporter.count(step.examples)
+            if book.take(step, last=done == total):
+                reporter(done, book.newest)
+            for what in every:
+                if first and done % what.steps == 0:
+                    what.do(done)
+            due = done % checkpoint_every == 0 or done == total or interrupt.struck
+            if first and checkpoint_dir is not None and due:
+                run.save(checkpoint_dir, step=done, history=book.state)
+    return book.history(done, seed, interrupted=done < total)
+
+
+@dataclass(slots=True)
+class _Book:
+    """Means of losses."""
+
+    every: int
+    loggers: Sequence[Logger]
+    past: Any
+    steps: list[int] = field(default_factory=list)
+    values: dict[str, list[float]] = field(default_factory=dict)
+    newest: dict[str, float] = field(default_factory=dict)
+    sums: dict[str, Tensor] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.past is not None:
+            self.steps, self.values = self.past["steps"], self.past["values"]
+            self.counts = self.past["counts"]
+            self.sums = {name: torch.tensor(value, dtype=torch.float64) for name, value in self.past["sums"].items()}
+
+    def take(self, step: Step, *, last: bool) -> bool:
+        """Adds a step; says whether a mean was taken."""
+        for name, value in (*step.losses.items(), *step.report.items()):
+            before = self.sums.get(name)
+            self.sums[name] = value.detach().double() if before is None else before + value.detach()
+            self.counts[name] = self.counts.get(name, 0) + 1
+        if (step.index + 1) % self.every and not last:
+            return False
+        self.newest = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
+        self.steps.append(step.index + 1)
+        for name, mean in self.newest.items():
+            self.values.setdefault(name, []).append(mean)
+        self.sums, self.counts = {}, {}
+        for logger in self.loggers:
+            logger.log(step.index + 1, self.newest)
+        return True
+
+    @property
+    def state(self) -> Any:
+        """All of it, as JSON."""
+        sums = {name: float(value) for name, value in self.sums.items()}
+        return {"steps": self.steps, "values": self.values, "sums": sums, "counts": self.counts}
+
+    def history(self, done: int, seed: int, *, interrupted: bool) -> History:
+        """All of it, as a value."""
+        values = {name: tuple(means) for name, means in self.values.items()}
+        return History(tuple(self.steps), values, done, seed, interrupted)
+
+
+def _total(source: Batches, steps: int | None, epochs: float | None) -> int:
+    if (steps is None) == (epochs is None):
+        raise fail("steps", "given, or else epochs", (steps, epochs), "Give one of the two.")
+    if steps is not None:
+        return integer("steps", steps, low=1)
+    if isinstance(epochs, bool) or not isinstance(epochs, int | float) or not 0 < epochs < float("inf"):
+        raise fail("epochs", "a number above 0", epochs)
+    if source.steps is None:
+        raise fail("epochs", "left out where nobody knows how long the data is", epochs, "Give steps.")
+    return max(1, round(epochs * source.steps))
+
+
+def _check(checkpoint_every: int, log_every: int, loggers: Sequence[Logger], every: Sequence[Every]) -> None:
+    integer("checkpoint_every", checkpoint_every, low=1)
+    integer("log_every", log_every, low=1)
+    for i, logger in enumerate(loggers):
+        if not isinstance(logger, Logger):
+            raise fail_type(f"loggers[{i}]", "a Logger, such as CSVLogger('run.csv')", logger)
+    for i, what in enumerate(every):
+        if not isinstance(what, Every) or not callable(what.do):
+            raise fail_type(f"every[{i}]", "an Every(steps, do)", what)
+        integer(f"every[{i}].steps", what.steps, low=1)

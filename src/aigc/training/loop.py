@@ -1,0 +1,173 @@
+"""Training as an iterator: the caller owns the loop, the library owns the step."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from aigc import random
+from aigc._checks import fail, fail_type, integer
+from aigc.device import preserved_rng
+from aigc.errors import TrainingError
+from aigc.training.ema import EMA
+from aigc.training.noise import Noise
+from aigc.training.phases import PRECISIONS, Loss, Phase, Step
+from aigc.training.pieces import Processes, length, part, pieces, processes, to_device
+
+__all__ = ["train"]
+
+
+def train(
+    phases: Sequence[Phase],
+    batches: Iterable[Any],
+    *,
+    seed: int,
+    start: int = 0,
+    ema: EMA[Any] | Sequence[EMA[Any]] = (),
+    modules: Iterable[nn.Module] = (),
+) -> Iterator[Step]:
+    r"""Plays the phases over the batches, one step per batch, and yields after each.
+
+    What is random in step i depends on (seed, i) alone, so a run that goes on at `start` repeats the uninterrupted one. The
+    gradient of a phase's loss is taken in that phase's parameters only; no other player is touched. Where
+    `torch.distributed` was started, each process works on its share of a batch, and gradients are those of the whole.
+
+    Args:
+        phases: Played in this order at each step.
+        batches: Tensors, or tuples or dicts of tensors, that lead with the examples. Each process is given whole batches.
+        seed: An int.
+        start: The number of the first step.
+        ema: Averages that follow, updated after the phases.
+        modules: Whose buffers, such as the statistics of batch normalisation, are put back if a step fails.
+
+    Yields:
+        A `Step`.
+
+    Raises:
+        TrainingError: If a loss or a gradient is NaN or infinite: it names phase and step. The phase's parameters, its
+            optimizer, the averages and the buffers are as they were before it.
+
+    Example:
+        >>> weight = nn.Parameter(torch.ones(()))
+        >>> phase = Phase("mse", lambda x, noise: (weight * x).square().mean(), optimizer=torch.optim.SGD([weight], lr=0.1))
+        >>> [(step.index, float(step.losses["mse"])) for step in train([phase], [torch.ones(4, 1)] * 2, seed=0)]
+        [(0, 1.0), (1, 0.6399999856948853)]
+    """
+    seed, start = random.check_seed("seed", seed), integer("start", start, low=0)
+    averages = [ema] if isinstance(ema, EMA) else list(ema)
+    _check(phases)
+    among, buffers = processes(), [buffer for module in modules for buffer in module.buffers()]
+    for index, batch in enumerate(batches, start):
+        examples = length(batch)
+        losses: dict[str, Tensor] = {}
+        report: dict[str, Tensor] = {}
+        for place, phase in enumerate(phases):
+            if index % phase.every == 0:
+                with _put_back(buffers):
+                    found = _move(phase, batch, among, seed=seed, step=index, place=place)
+                losses[phase.name] = found.value
+                report |= {f"{phase.name}/{name}": value for name, value in found.report.items()}
+        for average in averages:
+            average.update(examples)
+        yield Step(index, losses, report, examples)
+
+
+def _move(phase: Phase, batch: Any, among: Processes, *, seed: int, step: int, place: int) -> Loss:
+    """One phase of one step."""
+    parameters = [parameter for parameter in phase.parameters if parameter.requires_grad]
+    phase.optimizer.zero_grad(set_to_none=True)
+    examples, values = length(batch), dict[str, Tensor]()
+    parts = pieces(examples, phase.accumulate, among)
+    for number, piece in enumerate(parts):
+        whole = piece.weight == 1
+        some = to_device(batch if whole else part(batch, piece.rows), phase.device)
+        noise = Noise(seed, step, place, rows=piece.rows, batch=examples, device=phase.device)
+        with _own_rng(seed, step, place, among.rank * len(parts) + number), _precision(phase):
+            found = phase.loss(some, noise)
+        loss = found if isinstance(found, Loss) else Loss(found)
+        _check_loss(phase, loss.value)
+        share = loss.value if whole else loss.value * piece.weight
+        torch.autograd.backward(share if phase.scaler is None else phase.scaler.scale(share), inputs=parameters)
+        for name, value in (("", loss.value), *loss.report.items()):
+            value = value.detach().float()
+            values[name] = value if whole else values.get(name, 0.0) + value * piece.weight
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    among.total([*gradients, *values.values()])
+    _descend(phase, gradients, values[""], step)
+    return Loss(values.pop(""), values)
+
+
+def _descend(phase: Phase, gradients: list[Tensor], loss: Tensor, step: int) -> None:
+    """Clips, guards, and moves the parameters."""
+    if phase.scaler is not None:
+        phase.scaler.unscale_(phase.optimizer)
+    norm = torch.nn.utils.get_total_norm(gradients)
+    if not bool(loss.isfinite()) or not (bool(norm.isfinite()) or phase.scaler is not None):
+        what = "gradient" if bool(loss.isfinite()) else "loss"
+        phase.optimizer.zero_grad(set_to_none=True)
+        raise TrainingError(
+            f"the {what} of phase {phase.name!r} is not finite at step {step}; its parameters are as they were before. "
+            "Look for bad values in the batch, lower the learning rate, or set clip."
+        )
+    if phase.clip is not None and bool(norm > phase.clip):
+        torch._foreach_mul_(gradients, phase.clip / norm)
+    if phase.schedule is not None:
+        factor = phase.schedule(step)
+        for group, rate in zip(phase.optimizer.param_groups, phase.rates, strict=True):
+            group["lr"] = rate * factor
+    if phase.scaler is None:
+        phase.optimizer.step()
+    else:
+        phase.scaler.step(phase.optimizer)
+        phase.scaler.update()
+    phase.optimizer.zero_grad(set_to_none=True)
+
+
+@contextmanager
+def _own_rng(seed: int, step: int, place: int, piece: int) -> Iterator[None]:
+    """Gives modules that draw from torch's global generator, such as dropout, a state of their own."""
+    with preserved_rng():
+        torch.manual_seed(random.stream(random.counter_int(seed, step), (place << 32) + piece + 1))
+        yield
+
+
+@contextmanager
+def _precision(phase: Phase) -> Iterator[None]:
+    dtype = PRECISIONS[phase.precision]
+    if dtype is None:
+        yield
+        return
+    with torch.autocast(phase.device.type, dtype=dtype):
+        yield
+
+
+@contextmanager
+def _put_back(buffers: Sequence[Tensor]) -> Iterator[None]:
+    """Puts buffers back if the block raises."""
+    before = [buffer.clone() for buffer in buffers]
+    try:
+        yield
+    except BaseException:
+        with torch.no_grad():
+            for buffer, value in zip(buffers, before, strict=True):
+                buffer.copy_(value)
+        raise
+
+
+def _check(phases: Sequence[Phase]) -> None:
+    if not phases or not all(isinstance(phase, Phase) for phase in phases):
+        raise fail_type("phases", "a sequence of at least one Phase", phases)
+    names = [phase.name for phase in phases]
+    if len(set(names)) < len(names):
+        raise fail("phases", "of different names", names)
+
+
+def _check_loss(phase: Phase, loss: Mapping[str, Any] | Tensor) -> None:
+    name = f"the loss of phase {phase.name!r}"
+    if not isinstance(loss, Tensor) or loss.ndim:
+        shown = tuple(loss.shape) if isinstance(loss, Tensor) else loss
+        raise fail_type(name, "a scalar tensor, the mean over the examples", shown, "Call .mean().")
+    if not loss.requires_grad:
+        raise fail(name, "a function of parameters that require a gradient", "one of none")

@@ -1,0 +1,103 @@
+"""A batch, and its parts: for micro-batches and for processes."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeVar, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from aigc._checks import fail, fail_type
+
+__all__ = ["Piece", "Processes", "length", "part", "pieces", "processes", "to_device"]
+
+B = TypeVar("B")
+
+
+class Processes(NamedTuple):
+    """Which of how many processes this is."""
+
+    rank: int
+    world: int
+
+    def total(self, values: list[Tensor]) -> None:
+        """Adds tensors up over all processes, in place: one message."""
+        if self.world == 1 or not values:
+            return
+        flat = torch.cat([value.reshape(-1).float() for value in values])
+        dist.all_reduce(flat)
+        at = 0
+        for value in values:
+            value.copy_(flat[at : at + value.numel()].view_as(value))
+            at += value.numel()
+
+
+class Piece(NamedTuple):
+    """Some examples of a batch."""
+
+    rows: slice
+    weight: float  # their share of the batch
+
+
+def processes() -> Processes:
+    """This process among those of `torch.distributed`; one of one where that was not started."""
+    if dist.is_available() and dist.is_initialized():
+        return Processes(dist.get_rank(), dist.get_world_size())
+    return Processes(0, 1)
+
+
+def length(batch: Any) -> int:
+    """How many examples a batch has: the length of its first tensor.
+
+    Example:
+        >>> length({"x": torch.zeros(3, 2), "y": torch.zeros(3)})
+        3
+    """
+    if isinstance(batch, Tensor):
+        if not batch.ndim:
+            raise fail("batch", "a tensor that leads with the examples", "a scalar")
+        return batch.shape[0]
+    parts = batch.values() if isinstance(batch, Mapping) else batch if isinstance(batch, tuple | list) else ()
+    lengths = {length(part) for part in parts}
+    if not lengths:
+        raise fail_type("batch", "a tensor, or a tuple, list or dict of tensors", batch)
+    if len(lengths) > 1:
+        raise fail("batch", "made of tensors that all lead with as many examples", sorted(lengths))
+    return lengths.pop()
+
+
+def pieces(examples: int, accumulate: int, among: Processes) -> list[Piece]:
+    """The parts of a batch that this process works on, one after the other.
+
+    Example:
+        >>> pieces(4, 2, Processes(0, 1))
+        [Piece(rows=slice(0, 2, None), weight=0.5), Piece(rows=slice(2, 4, None), weight=0.5)]
+    """
+    count = accumulate * among.world
+    if examples < count:
+        cure = "Take larger batches, or fewer micro-batches or processes."
+        raise fail("batch", f"of at least {count} examples, one for each of its parts", examples, cure)
+    edges = [examples * i // count for i in range(count + 1)]
+    ours = range(among.rank * accumulate, (among.rank + 1) * accumulate)
+    return [Piece(slice(edges[i], edges[i + 1]), (edges[i + 1] - edges[i]) / examples) for i in ours]
+
+
+def part(batch: B, rows: slice) -> B:
+    """Some examples of a batch."""
+    return cast("B", _map(batch, lambda tensor: tensor[rows]))
+
+
+def to_device(batch: B, device: torch.device) -> B:
+    """A batch on a device."""
+    return cast("B", _map(batch, lambda tensor: tensor.to(device, non_blocking=True)))
+
+
+def _map(batch: Any, change: Any) -> Any:
+    if isinstance(batch, Tensor):
+        return change(batch)
+    if isinstance(batch, Mapping):
+        return {key: _map(value, change) for key, value in batch.items()}
+    if isinstance(batch, tuple | list):
+        changed = [_map(value, change) for value in batch]
+        return type(batch)(*changed) if hasattr(batch, "_fields") else type(batch)(changed)
+    return batch

@@ -1,0 +1,169 @@
+"""A run on disk: weights, optimizers, averages and the number of the next step; safetensors and JSON, written whole.
+
+What is random, in which order examples come and what a schedule says are functions of (seed, step), and need no place here.
+"""
+
+import re
+import shutil
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from aigc import checkpoint
+from aigc._checks import fail
+from aigc.errors import ModelFileError
+from aigc.training.ema import EMA
+from aigc.training.phases import Phase
+
+__all__ = ["Run"]
+
+_NAME = re.compile(r"step-(\d{9})")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """All that a training run changes, by name.
+
+    Args:
+        modules: What is trained.
+        phases: With their optimizers.
+        averages: That follow.
+        identity: What a run must have in common with the one it resumes: seed, batch size, and so on, as JSON.
+    """
+
+    modules: Mapping[str, nn.Module]
+    phases: Sequence[Phase]
+    averages: Mapping[str, EMA[Any]]
+    identity: Mapping[str, Any]
+
+    def save(self, folder: str | Path, *, step: int, history: Any = None, keep: int = 2) -> Path:
+        """Writes a checkpoint `step-000000123` in a folder, and removes all but the newest.
+
+        Args:
+            folder: Made if it is not there.
+            step: The number of the next step.
+            history: What else shall be kept, as JSON.
+            keep: How many checkpoints are kept, at least 1.
+
+        Returns:
+            Where it was written.
+        """
+        place = Path(folder) / f"step-{step:09}"
+        tensors: dict[str, Tensor] = {}
+        for name, module in self.modules.items():
+            tensors |= {f"model.{name}.{key}": value for key, value in module.state_dict().items()}
+        for name, ema in self.averages.items():
+            tensors |= {f"average.{name}.{key}": value for key, value in ema.state().items()}
+        optimizers = {}
+        for phase in self.phases:
+            optimizers[phase.name], found = _flat(phase.optimizer.state_dict())
+            tensors |= {f"optimizer.{phase.name}.{key}": value for key, value in found.items()}
+        config = {
+            "step": step,
+            "identity": dict(self.identity),
+            "optimizers": optimizers,
+            "scalers": {phase.name: phase.scaler.state_dict() for phase in self.phases if phase.scaler is not None},
+            "examples": {name: ema.examples for name, ema in self.averages.items()},
+            "history": history,
+        }
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        checkpoint.save(place, config=config, tensors=tensors)
+        for old in _found(folder)[:-keep]:
+            _remove(old)
+        return place
+
+    def resume(self, folder: str | Path) -> tuple[int, Any]:
+        """Goes on from the newest checkpoint that is whole; damaged ones are passed over with a warning.
+
+        Returns:
+            The number of the next step, and the history that was saved; 0 and None where there is no checkpoint.
+
+        Raises:
+            ModelFileError: If a checkpoint is of another model.
+            ParameterError: If it is of a run with another seed, batch size or phases.
+        """
+        for place in reversed(_found(folder)):
+            try:
+                found = checkpoint.load(place)
+            except ModelFileError as error:
+                warnings.warn(f"{place} is passed over: {error}", stacklevel=2)
+                continue
+            self._check(place, found)
+            self._restore(found)
+            return int(found.config["step"]), found.config["history"]
+        return 0, None
+
+    def _check(self, place: Path, found: checkpoint.Checkpoint) -> None:
+        before, now = found.config["identity"], dict(self.identity)
+        other = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+        if other:
+            said = ", ".join(f"{name}={before.get(name)!r}" for name in other)
+            shown = ", ".join(f"{name}={now.get(name)!r}" for name in other)
+            raise fail("checkpoint_dir", f"of a run with {said}, to be resumed", shown, "Take a new folder for a new run.")
+        expected = {f"model.{n}.{k}": tuple(v.shape) for n, m in self.modules.items() for k, v in m.state_dict().items()}
+        expected |= {f"average.{n}.{k}": tuple(v.shape) for n, e in self.averages.items() for k, v in e.state().items()}
+        tensors = {name: value for name, value in found.tensors.items() if not name.startswith("optimizer.")}
+        checkpoint.check_state(expected, tensors, source=str(place))
+
+    def _restore(self, found: checkpoint.Checkpoint) -> None:
+        for name, module in self.modules.items():
+            module.load_state_dict(_under(found.tensors, f"model.{name}."))
+        for name, ema in self.averages.items():
+            ema.restore(_under(found.tensors, f"average.{name}."), found.config["examples"][name])
+        for phase in self.phases:
+            tensors = _under(found.tensors, f"optimizer.{phase.name}.")
+            phase.optimizer.load_state_dict(_unflat(found.config["optimizers"][phase.name], tensors))
+            if phase.scaler is not None:
+                phase.scaler.load_state_dict(found.config["scalers"][phase.name])
+
+
+def _found(folder: str | Path) -> list[Path]:
+    """The checkpoints of a folder, oldest first."""
+    place = Path(folder)
+    found = [child for child in place.iterdir() if _NAME.fullmatch(child.name)] if place.is_dir() else []
+    return sorted(found)
+
+
+def _remove(place: Path) -> None:
+    """Renames it first, so that what is left of it if the process dies is no checkpoint."""
+    gone = place.with_name(f".{place.name}.old")
+    place.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)
+
+
+def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _flat(state: Any) -> tuple[Any, dict[str, Tensor]]:
+    """A nested state as JSON, with each tensor replaced by its name, and the tensors."""
+    tensors: dict[str, Tensor] = {}
+
+    def walk(value: Any, path: str) -> Any:
+        if isinstance(value, Tensor):
+            tensors[path] = value
+            return {"tensor": path}
+        if isinstance(value, Mapping):
+            return {"items": [[key, walk(inner, f"{path}.{key}" if path else str(key))] for key, inner in value.items()]}
+        if isinstance(value, list | tuple):
+            kind = "list" if isinstance(value, list) else "tuple"
+            return {kind: [walk(inner, f"{path}.{i}") for i, inner in enumerate(value)]}
+        return value
+
+    return walk(state, ""), tensors
+
+
+def _unflat(shape: Any, tensors: Mapping[str, Tensor]) -> Any:
+    if not isinstance(shape, dict):
+        return shape
+    ((kind, inside),) = shape.items()
+    if kind == "tensor":
+        return tensors[inside]
+    if kind == "items":
+        return {key: _unflat(value, tensors) for key, value in inside}
+    made = [_unflat(value, tensors) for value in inside]
+    return made if kind == "list" else tuple(made)
