@@ -182,7 +182,7 @@ def test_an_infinite_gradient_of_a_finite_loss_is_named() -> None:
 @given(half_life=st.floats(1, 1000), sizes=st.lists(st.integers(1, 64), min_size=1, max_size=6))
 @settings(max_examples=25)
 def test_an_average_forgets_half_in_a_half_life(half_life: float, sizes: list[int]) -> None:
-    net = nn.Linear(1, 1, bias=False).double()
+    net = nn.Linear(1, 1, bias=False, device="meta").to_empty(device="cpu").double()
     net.weight.data.fill_(0.0)
     ema = EMA(net, half_life=half_life)
     net.weight.data.fill_(1.0)

@@ -11,6 +11,13 @@ state.py        checkpoints
 fit.py          a whole run; logs.py and progress.py, where its numbers go
 """
 
+from importlib import import_module
+
+from aigc.device import preserved_environment
+
+with preserved_environment():  # optimizers bring in torch's compiler, which sets a variable for its cache
+    import_module("torch._dynamo")
+
 from aigc.training.batches import Batches, Dataset, Order, Stream, batches
 from aigc.training.ema import EMA
 from aigc.training.fit import Every, History, fit

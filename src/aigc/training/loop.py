@@ -52,8 +52,8 @@ def train(
     Example:
         >>> weight = nn.Parameter(torch.ones(()))
         >>> phase = Phase("mse", lambda x, noise: (weight * x).square().mean(), optimizer=torch.optim.SGD([weight], lr=0.1))
-        >>> [(step.index, float(step.losses["mse"])) for step in train([phase], [torch.ones(4, 1)] * 2, seed=0)]
-        [(0, 1.0), (1, 0.6399999856948853)]
+        >>> [(step.index, step.losses["mse"]) for step in train([phase], [torch.ones(4, 1)] * 2, seed=0)]
+        [(0, tensor(1.)), (1, tensor(0.6400))]
     """
     seed, start = random.check_seed("seed", seed), integer("start", start, low=0)
     averages = [ema] if isinstance(ema, EMA) else list(ema)
