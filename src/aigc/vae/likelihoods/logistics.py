@@ -143,7 +143,7 @@ def _draw(uniform: Tensor, location: Tensor, log_scale: Tensor, bins: int) -> Te
 def _check_levels(x: Tensor, bins: int) -> None:
     check_numbers(x, low=0, high=1, cure="Scale the data, or take Gaussian().")
     level = x.double() * (bins - 1)
-    off = (level - level.round()).abs() > 1e-2
+    off = (level - level.round()).abs() > 0.1  # what half precision leaves of 255 levels is within 0.07
     if bool(off.any()):
         cure = f"Round: (x * {bins - 1}).round() / {bins - 1}; or take ContinuousBernoulli()."
         raise fail("x", f"on the {bins} levels i / {bins - 1}", float(x[off][0]), cure)
