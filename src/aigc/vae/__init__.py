@@ -1,0 +1,48 @@
+"""VAEs as mathematics: densities, likelihoods, bounds, priors and quantisers, each checked against closed forms.
+
+gaussian.py     DiagonalGaussian: what an encoder's output says of a code
+likelihoods/    what a decoder's output says of data
+priors/         where codes come from
+bounds.py       what training minimises: ELBO, IWAE
+estimates.py    log p(x) by importance sampling, with its standard error
+diagnostics.py  what codes are used for; a warning at collapse
+quantise/       discrete codes
+"""
+
+from aigc.vae import bounds, diagnostics, likelihoods, priors, quantise
+from aigc.vae.bounds import ELBO, IWAE, Bound, Elbo, Terms, elbo
+from aigc.vae.diagnostics import Diagnosis, active_units, collapsed, diagnose
+from aigc.vae.estimates import (
+    Estimate,
+    LogLikelihood,
+    estimate,
+    importance_noise,
+    log_likelihood,
+    log_mean_exp,
+)
+from aigc.vae.gaussian import DiagonalGaussian
+
+__all__ = [
+    "ELBO",
+    "IWAE",
+    "Bound",
+    "Diagnosis",
+    "DiagonalGaussian",
+    "Elbo",
+    "Estimate",
+    "LogLikelihood",
+    "Terms",
+    "active_units",
+    "bounds",
+    "collapsed",
+    "diagnose",
+    "diagnostics",
+    "elbo",
+    "estimate",
+    "importance_noise",
+    "likelihoods",
+    "log_likelihood",
+    "log_mean_exp",
+    "priors",
+    "quantise",
+]

@@ -1,0 +1,87 @@
+r"""A prior that is an autoregressive flow; the layers are zuko's."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from aigc import random
+from aigc._checks import fail, integer
+from aigc.device import preserved_rng
+from aigc.vae.priors.normal import check_codes, normals
+
+__all__ = ["Flow"]
+
+_KINDS = ("maf", "nsf")
+
+
+class Flow(nn.Module):
+    r"""A density that transforms a standard normal by autoregressive steps, learned with the model or fitted after it.
+
+    $$ \log p(z) = \log \mathcal{N}(f(z); 0, I) + \log \left| \det \frac{\partial f}{\partial z} \right| $$
+
+    Needs the extra `aigc[flows]`. A sample takes one pass of each step per dimension, a density one pass.
+
+    Args:
+        latent: Dimensions of a code.
+        transforms: Steps; each reads the dimensions in the reverse order of the one before.
+        hidden: Widths of the nets of a step.
+        kind: `"maf"`: affine (Papamakarios et al., arXiv:1705.07057), or `"nsf"`: rational-quadratic splines in [-5, 5]
+            (Durkan et al., arXiv:1906.04032).
+        seed: Of the weights that it begins with.
+
+    Raises:
+        ImportError: If zuko is not installed; it names the extra.
+
+    Example:
+        >>> prior = Flow(2, transforms=2, hidden=(8,))
+        >>> prior.log_prob(torch.zeros(3, 2)).shape, prior.sample(torch.arange(4)).shape
+        (torch.Size([3]), torch.Size([4, 2]))
+    """
+
+    def __init__(
+        self, latent: int, *, transforms: int = 3, hidden: Sequence[int] = (64, 64), kind: str = "maf", seed: int = 0
+    ) -> None:
+        super().__init__()
+        try:
+            from zuko import flows
+        except ImportError:
+            raise ImportError("Flow needs zuko: pip install 'aigc[flows]'") from None
+        if kind not in _KINDS:
+            raise fail("kind", f"one of {', '.join(map(repr, _KINDS))}", kind)
+        self.latent, self.kind = integer("latent", latent, low=1), kind
+        self.transforms, self.hidden = integer("transforms", transforms, low=1), tuple(hidden)
+        make: Any = flows.MAF if kind == "maf" else flows.NSF
+        with preserved_rng():
+            self.flow: Any = make(latent, transforms=transforms, hidden_features=self.hidden)
+        _begin(self.flow, seed)
+
+    def log_prob(self, z: Tensor, /) -> Tensor:
+        """The log-density in nats, `(*,)`, of codes `(*, latent)`."""
+        check_codes(z, self.latent)
+        found, logdet = self.flow().transform.call_and_ladj(z)
+        logp: Tensor = logdet - found.square().sum(-1) / 2 - self.latent * math.log(2 * math.pi) / 2
+        return logp
+
+    @torch.no_grad()
+    def sample(self, seeds: Tensor, /) -> Tensor:
+        """Draws a code for each seed, `(n, latent)`: the same in any batch, to the rounding of the nets."""
+        like = next(self.parameters())
+        drawn: Tensor = self.flow().transform.inv(normals(seeds, self.latent).to(like))
+        return drawn
+
+    def kl(self, posterior: Any, /) -> Tensor | None:
+        """None: there is no closed form."""
+        return None
+
+
+@torch.no_grad()
+def _begin(flow: nn.Module, seed: int) -> None:
+    """Draws the weights of linear layers anew, by seed; as torch does, but from no global generator."""
+    rng = torch.Generator().manual_seed(random.stream(random.check_seed("seed", seed), 0))
+    for layer in flow.modules():
+        if isinstance(layer, nn.Linear):
+            for values in layer.parameters():
+                values.uniform_(-1, 1, generator=rng).mul_(layer.in_features**-0.5)
