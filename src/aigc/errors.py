@@ -8,6 +8,8 @@
     │   ├── ModelFileError                           a model's file is damaged, unsafe or contradicts another
     │   └── GenerationError                          a model or a sampler failed while it wrote
     ├── TrainingError                                a training step cannot be done
+    ├── DataError                                    a file of data is damaged, or does not go with the others
+    │   └── DataNotFoundError (also FileNotFoundError)   no such file or folder, or nothing of the kind in it
     ├── ClosedError                                  what is used was closed before
     └── ResourceError      (also MemoryError)        the machine has too little memory for the job
 
@@ -27,6 +29,8 @@ from typing import Any
 __all__ = [
     "AigcError",
     "ClosedError",
+    "DataError",
+    "DataNotFoundError",
     "GenerationError",
     "ModelError",
     "ModelFileError",
@@ -56,6 +60,14 @@ class ClosedError(AigcError):
 
 class TrainingError(AigcError):
     """A training step cannot be done: a loss or a gradient is not finite."""
+
+
+class DataError(AigcError):
+    """A file of data is damaged, holds something else than its name says, or does not go with the others."""
+
+
+class DataNotFoundError(DataError, FileNotFoundError):
+    """A path leads to no file or folder, or to a folder without anything of the kind asked for."""
 
 
 class ModelError(AigcError):

@@ -1,0 +1,35 @@
+"""Data: images and sounds from files, checks, and pictures and sounds back into files.
+
+idx.py          the format of MNIST
+images.py       folders, archives and IDX files of images, read lazily
+sounds.py       WAV files, read lazily
+checks.py       what a model needs of data, or an error with a cure
+pictures.py     grids, PNG and GIF
+"""
+
+from aigc.data._examples import Examples, Skipped
+from aigc.data.checks import check_images, check_sounds
+from aigc.data.idx import Labelled, mnist, read_idx, write_idx
+from aigc.data.images import images
+from aigc.data.pictures import grid, side_by_side, write_gif, write_png
+from aigc.data.sounds import Sound, read_wav, sounds, write_wav
+
+__all__ = [
+    "Examples",
+    "Labelled",
+    "Skipped",
+    "Sound",
+    "check_images",
+    "check_sounds",
+    "grid",
+    "images",
+    "mnist",
+    "read_idx",
+    "read_wav",
+    "side_by_side",
+    "sounds",
+    "write_gif",
+    "write_idx",
+    "write_png",
+    "write_wav",
+]
