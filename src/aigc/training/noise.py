@@ -41,7 +41,7 @@ class Noise:
         batch: int,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.rows, self.batch = rows, batch
+        self.step, self.rows, self.batch = step, rows, batch
         self.rng = torch.Generator(device)
         self.rng.manual_seed(random.stream(random.counter_int(seed, step), phase))
 

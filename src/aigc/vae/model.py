@@ -1,0 +1,397 @@
+"""`VAE`: an encoder and a decoder with a likelihood, a prior and a bound."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self, TypedDict, Unpack, cast
+
+import torch
+from torch import Tensor, nn
+
+from aigc import nets, random
+from aigc._checks import fail, fail_type, integer
+from aigc.nets import Condition, Kind
+from aigc.training import History
+from aigc.vae import files, learning, likelihoods, paths, priors
+from aigc.vae.bounds import ELBO, Bound, Elbo, Terms, elbo
+from aigc.vae.diagnostics import Diagnosis, diagnose
+from aigc.vae.estimates import LogLikelihood, importance_noise, log_likelihood
+from aigc.vae.gaussian import DiagonalGaussian
+from aigc.vae.likelihoods import Likelihood
+from aigc.vae.priors import Prior
+
+__all__ = ["VAE"]
+
+Seeds = int | Sequence[int] | Tensor | None
+
+
+class Parts(TypedDict, total=False):
+    """What a VAE may be built of."""
+
+    kind: Kind
+    likelihood: Likelihood | None
+    bound: Bound | None
+    prior: Prior | None
+    condition: Condition | None
+    seed: int
+
+
+class VAE(nn.Module):
+    r"""A variational autoencoder (Kingma and Welling, arXiv:1312.6114).
+
+    A model $p_\theta(x) = \int p_\theta(x \mid z)\, p(z)\, dz$ of data, trained together with $q_\phi(z \mid x)$ by
+
+    $$ \log p_\theta(x) \ge \mathbb{E}_{q_\phi(z \mid x)} \big[\log p_\theta(x \mid z)\big]
+       - \mathrm{KL}\big(q_\phi(z \mid x) \,\|\, p(z)\big). $$
+
+    Args:
+        encoder: A module from data `(batch, *data)` to `(batch, 2 * latent)`: means, then log standard deviations.
+        decoder: A module from codes `(batch, latent)` to the parameters of the likelihood.
+        latent: Dimensions of a code; those of the prior, if it is left out.
+        likelihood: What the decoder's output says of data; `Gaussian("shared")` by default.
+        bound: What training maximises; `ELBO()` by default.
+        prior: Where codes come from; `StandardNormal(latent)` by default.
+        shape: Of one example; learned from the first data, if it is left out.
+
+    Raises:
+        ParameterError: If neither `latent` nor `prior` is given, or they contradict each other.
+
+    Example:
+        >>> x = torch.rand(64, 5, generator=torch.Generator().manual_seed(0))
+        >>> vae = VAE(nets.MLPEncoder((5,), 2, hidden=(16,)), nets.MLPDecoder(2, (5,), hidden=(16,)), latent=2)
+        >>> vae.fit(x, epochs=2, batch_size=32, seed=0, progress=False).done
+        4
+        >>> vae.sample(3, seed=0).shape, vae.elbo(x).bound.shape
+        (torch.Size([3, 5]), torch.Size([64]))
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        *,
+        latent: int | None = None,
+        likelihood: Likelihood | None = None,
+        bound: Bound | None = None,
+        prior: Prior | None = None,
+        shape: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__()
+        for name, module in (("encoder", encoder), ("decoder", decoder)):
+            if not isinstance(module, nn.Module):
+                raise fail_type(name, "an nn.Module", module)
+        if latent is None and prior is None:
+            raise fail("latent", "given, or else a prior that has one", None, "Say latent=16.")
+        self.latent = integer("latent", cast("Prior", prior).latent if latent is None else latent, low=1)
+        if prior is not None and prior.latent != self.latent:
+            raise fail("prior", f"of {self.latent} latent dimensions", f"one of {prior.latent}")
+        self.encoder, self.decoder = encoder, decoder
+        self.likelihood: Any = likelihoods.Gaussian("shared") if likelihood is None else likelihood
+        self.prior: Any = priors.StandardNormal(self.latent) if prior is None else prior
+        self.bound: Bound = ELBO() if bound is None else bound
+        self.shape = None if shape is None else tuple(shape)
+        self.images = False
+
+    @classmethod
+    def for_images(cls, shape: Sequence[int], *, latent: int = 32, **parts: Unpack[Parts]) -> Self:
+        """Builds a VAE for images in [0, 1].
+
+        Args:
+            shape: `(channels, height, width)`.
+            latent: Dimensions of a code.
+            **parts: `kind` of the nets, `"conv"`, `"residual"` or `"mlp"`; `condition`, what they are told besides, such as
+                `nets.Classes(10)`; `seed` of their first weights; `likelihood`, `bound` and `prior` as for `VAE`.
+
+        Example:
+            >>> VAE.for_images((1, 28, 28), latent=8)
+            VAE((1, 28, 28), latent=8, Gaussian, StandardNormal, 0.6M parameters)
+        """
+        made = cls._built(nets.for_images, shape, latent, parts)
+        made.images = True
+        return made
+
+    @classmethod
+    def for_sounds(cls, shape: Sequence[int], *, latent: int = 64, **parts: Unpack[Parts]) -> Self:
+        """Builds a VAE for sounds, `(channels, length)`; the arguments are those of `for_images`.
+
+        Example:
+            >>> VAE.for_sounds((1, 1024), latent=8).shape
+            (1, 1024)
+        """
+        return cls._built(nets.for_sounds, shape, latent, parts)
+
+    @classmethod
+    def _built(cls, make: Any, shape: Sequence[int], latent: int, parts: "Parts") -> Self:
+        says: Any = parts.get("likelihood") or likelihoods.Gaussian("shared")
+        how = {"kind": parts.get("kind", "conv"), "condition": parts.get("condition"), "seed": parts.get("seed", 0)}
+        encoder, decoder = make(shape, latent, outputs=says.size, **how)
+        own: Any = {"bound": parts.get("bound"), "prior": parts.get("prior")}
+        return cls(encoder, decoder, latent=latent, likelihood=says, shape=shape, **own)
+
+    def fit(self, data: Any, **options: Any) -> History:
+        """Trains on data: see `aigc.vae.learning.fit`, whose arguments these are.
+
+        Args:
+            data: A tensor or array, a tuple `(data, condition)`, a `Dataset`, a DataLoader, another iterable of batches, or
+                the path of a folder of images.
+            **options: `epochs` or `steps`, `batch_size`, `seed`, `lr`, `checkpoint_dir`, and so on.
+
+        Returns:
+            The losses: `loss` is what is minimised; `loss/rate` and `loss/distortion` are its parts, in nats.
+        """
+        return learning.fit(self, data, **options)
+
+    def posterior(self, x: Tensor, condition: Tensor | None = None) -> DiagonalGaussian:
+        """What the encoder says of the codes of data: q(z | x), `(batch, latent)`."""
+        self._check(x)
+        found = DiagonalGaussian.read(self._told(self.encoder, x, condition))
+        if found.mean.shape != (len(x), self.latent):
+            wanted = f"({len(x)}, {2 * self.latent}), a mean and a log standard deviation for each latent dimension"
+            raise fail("the encoder's output", f"of shape {wanted}", (len(x), 2 * found.mean.shape[-1]))
+        return found
+
+    @torch.no_grad()
+    def encode(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        """The codes of data, `(batch, latent)`: the means of their posteriors."""
+        return self.posterior(x, condition).mean
+
+    @torch.no_grad()
+    def decode(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
+        """The data that codes `(batch, latent)` stand for, `(batch, *data)`: the mean of p(x | z)."""
+        return self._mean(z, condition)
+
+    @torch.no_grad()
+    def reconstruct(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Data encoded and decoded, `(batch, *data)`."""
+        return self._mean(self.encode(x, condition), condition)
+
+    def terms(self, x: Tensor, noise: Tensor, condition: Tensor | None = None) -> Terms:
+        """What a bound is made of, with gradients.
+
+        Args:
+            x: `(batch, *data)`.
+            noise: Standard normal, `(k, batch, latent)`.
+            condition: What the nets are told.
+        """
+        posterior = self.posterior(x, condition)
+        z = posterior.rsample(noise)
+        told = None if condition is None else condition.repeat(len(noise), *(1 for _ in condition.shape[1:]))
+        parameters = self._told(self.decoder, z.flatten(0, 1), told)
+        return Terms(self.likelihood.log_prob(parameters, x).view(len(noise), len(x)), posterior, z, self.prior)
+
+    @torch.no_grad()
+    def elbo(self, x: Tensor, *, samples: int = 1, seed: int = 0, condition: Tensor | None = None) -> Elbo:
+        """The evidence lower bound of each example and its two terms, in nats, `(batch,)` each.
+
+        Args:
+            x: `(batch, *data)`.
+            samples: Codes for each example.
+            seed: Of the codes; an example's noise depends on the seed and its place.
+            condition: What the nets are told.
+
+        Raises:
+            ParameterError: If the data is not what the likelihood is about.
+        """
+        self.likelihood.check(x)
+        return elbo(self.terms(x, self._noise(x, samples, seed, range(len(x))), condition))
+
+    @torch.no_grad()
+    def log_likelihood(
+        self, x: Tensor, *, samples: int = 1000, seed: int = 0, condition: Tensor | None = None, chunk: int = 10_000
+    ) -> LogLikelihood:
+        r"""Estimates $\log p(x)$ by importance sampling from the posterior, with its standard error.
+
+        $$ \log \frac1k \sum_{i=1}^k \frac{p(x \mid z_i)\, p(z_i)}{q(z_i \mid x)}, \qquad z_i \sim q(z \mid x) $$
+
+        Exactly k samples are taken; the value is the same however they are cut into chunks, to the rounding of the nets.
+
+        Args:
+            x: `(n, *data)`.
+            samples: k.
+            seed: Of the codes.
+            condition: What the nets are told.
+            chunk: Codes that are decoded at once.
+
+        Returns:
+            Mean over the examples, its standard error, and the estimate of each example, in nats.
+        """
+        self.likelihood.check(x)
+        samples, chunk = integer("samples", samples, low=1), integer("chunk", chunk, low=1)
+        rows = max(1, chunk // samples)
+        parts = []
+        for first in range(0, len(x), rows):
+            some = x[first : first + rows]
+            told = None if condition is None else condition[first : first + rows]
+
+            def log_weights(noise: Tensor, some: Tensor = some, told: Tensor | None = told) -> Tensor:
+                return self.terms(some, noise, told).log_weights()
+
+            noise = self._noise(some, samples, seed, range(first, first + len(some)))
+            parts.append(log_likelihood(log_weights, noise, chunk=max(1, chunk // len(some))))
+        return LogLikelihood.of(parts)
+
+    @torch.no_grad()
+    def diagnose(self, x: Tensor, *, seed: int = 0, condition: Tensor | None = None) -> Diagnosis:
+        """What codes are used for, over some data: rate, distortion, mutual information, active units."""
+        self.likelihood.check(x)
+        found = self.terms(x, self._noise(x, 1, seed, range(len(x))), condition)
+        return diagnose(cast("DiagonalGaussian", found.posterior), found.z[0], self.prior, found.log_likelihood[0])
+
+    @torch.no_grad()
+    def sample(
+        self,
+        n: int,
+        *,
+        seed: Seeds = None,
+        condition: Tensor | None = None,
+        prior: Prior | None = None,
+        noise: bool = False,
+    ) -> Tensor:
+        """Draws codes and decodes them.
+
+        Args:
+            n: How many.
+            seed: An int, from which sample i takes the stream (seed, i); or one int per sample; or None for fresh entropy.
+                A sample depends on its own seed alone, whoever else is drawn.
+            condition: What the decoder is told, one for each sample.
+            prior: Where codes come from, such as what `fit_mixture` returned; the model's own by default.
+            noise: Whether data are drawn from p(x | z); else its mean is returned.
+
+        Returns:
+            `(n, *data)`.
+        """
+        seeds = _seeds(seed, integer("n", n, low=1))
+        z = (self.prior if prior is None else prior).sample(seeds).to(self.device)
+        if not noise:
+            return self._mean(z, condition)
+        parameters = self._told(self.decoder, z, condition)
+        return cast("Tensor", self.likelihood.sample(parameters, seeds.to(self.device), self.shape))
+
+    @torch.no_grad()
+    def interpolate(
+        self, a: Tensor, b: Tensor, *, steps: int = 8, spherical: bool = False, condition: Tensor | None = None
+    ) -> Tensor:
+        """Goes from data to data in the space of codes.
+
+        Args:
+            a: One example, or a batch.
+            b: Likewise.
+            steps: Points, ends included.
+            spherical: Along a great circle instead of a line.
+            condition: What the nets are told, one for each example.
+
+        Returns:
+            `(steps, *data)`, or `(steps, batch, *data)`.
+        """
+        one = self.shape is not None and a.shape == self.shape
+        ends = [self.encode(x[None] if one else x, condition) for x in (a, b)]
+        z = paths.between(*ends, steps=steps, spherical=spherical)
+        told = None if condition is None else condition.repeat(len(z), *(1 for _ in condition.shape[1:]))
+        found = self._mean(z.flatten(0, 1), told)
+        return found if one else found.view(*z.shape[:2], *found.shape[1:])
+
+    @torch.no_grad()
+    def combine(self, x: Tensor, weights: Sequence[float], *, condition: Tensor | None = None) -> Tensor:
+        """Adds codes up: `combine(stack([smiling, neutral, other]), [1, -1, 1])` makes the other smile.
+
+        Args:
+            x: `(n, *data)`.
+            weights: One for each.
+            condition: What the nets are told, one for each; the result is decoded with that of the last.
+
+        Returns:
+            `(*data)`.
+        """
+        if len(weights) != len(x):
+            raise fail("weights", f"{len(x)} numbers, one for each of the data", f"{len(weights)} numbers")
+        z = (torch.tensor(weights, device=self.device)[:, None] * self.encode(x, condition)).sum(0, keepdim=True)
+        return self._mean(z, None if condition is None else condition[-1:])[0]
+
+    @torch.no_grad()
+    def walk(self, frames: int = 96, *, stops: int = 6, seed: int = 0, condition: Tensor | None = None) -> Tensor:
+        """A closed walk through the space of codes, `(frames, *data)`: for `aigc.data.write_gif`."""
+        z = paths.walk(self.latent, frames=frames, stops=stops, seed=seed).to(self.device)
+        told = None if condition is None else condition.expand(len(z), *condition.shape[1:])
+        return self._mean(z, told)
+
+    def fit_prior(self, x: Tensor, *, components: int = 50, seed: int = 0, condition: Tensor | None = None) -> Prior:
+        """Fits a mixture to the codes of data, after training: for `sample(prior=...)`.
+
+        Args:
+            x: `(n, *data)`, n at least `components`.
+            components: Of the mixture.
+            seed: Of the codes and of where the fit begins.
+            condition: What the encoder is told.
+        """
+        with torch.no_grad():
+            posterior = self.posterior(x, condition)
+            z = posterior.rsample(self._noise(x, 1, seed, range(len(x)))[0])
+        return cast("Prior", priors.fit_mixture(z, components=components, seed=seed).to(self.device))
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Writes configuration, weights and a manifest of checksums to a folder, all or nothing.
+
+        Nets of `aigc.nets` are rebuilt from the configuration; your own are given to `from_pretrained` again.
+        """
+        files.save(self, folder)
+
+    @classmethod
+    def from_pretrained(
+        cls, folder: str | Path, *, encoder: nn.Module | None = None, decoder: nn.Module | None = None, **own: Any
+    ) -> Self:
+        """Reads what `save_pretrained` wrote.
+
+        Args:
+            folder: Where.
+            encoder: Of the same build as the one that was saved, if that was not of `aigc.nets`.
+            decoder: Likewise.
+            **own: `likelihood`, `prior` or `bound`, where these are not of `aigc`.
+
+        Raises:
+            ModelNotFoundError: If there is no such folder.
+            ModelFileError: If a file is damaged, or of another model.
+        """
+        return files.load(cls, folder, {"encoder": encoder, "decoder": decoder, **own})
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def __repr__(self) -> str:
+        size = sum(parameter.numel() for parameter in self.parameters())
+        shown = "" if self.shape is None else f"{self.shape}, "
+        kinds = f"{type(self.likelihood).__name__}, {type(self.prior).__name__}"
+        return f"{type(self).__name__}({shown}latent={self.latent}, {kinds}, {size / 1e6:.1f}M parameters)"
+
+    def _mean(self, z: Tensor, condition: Tensor | None) -> Tensor:
+        priors.normal.check_codes(z, self.latent)
+        parameters = self._told(self.decoder, z, condition)
+        return cast("Tensor", self.likelihood.mean(parameters, self.shape))
+
+    def _noise(self, x: Tensor, samples: int, seed: int, examples: Sequence[int]) -> Tensor:
+        dtype = torch.float64 if next(self.parameters()).dtype == torch.float64 else torch.float32
+        found = importance_noise(seed, examples, samples=samples, latent=self.latent, device=self.device, dtype=dtype)
+        return found
+
+    def _told(self, net: nn.Module, x: Tensor, condition: Tensor | None) -> Tensor:
+        out = net(x) if condition is None else net(x, condition)
+        if not isinstance(out, Tensor):
+            raise fail_type(f"the output of {type(net).__name__}", "a tensor", out)
+        return out
+
+    def _check(self, x: Tensor) -> None:
+        if not isinstance(x, Tensor) or x.ndim < 2:
+            shown = tuple(x.shape) if isinstance(x, Tensor) else x
+            raise fail_type("x", "a tensor that leads with the examples, (batch, *data)", shown, "Call x[None] on one.")
+        if self.shape is not None and x.shape[1:] != self.shape:
+            raise fail("x", f"of shape (batch, {', '.join(map(str, self.shape))})", tuple(x.shape))
+
+
+def _seeds(seed: Seeds, n: int) -> Tensor:
+    if isinstance(seed, Tensor | Sequence) and not isinstance(seed, str | bytes):
+        seeds = torch.as_tensor(seed, dtype=torch.int64)
+        if seeds.shape != (n,):
+            raise fail("seed", f"one int, or {n} ints, one for each sample", f"{seeds.numel()} ints")
+        return seeds
+    base = random.fresh_seed() if seed is None else random.check_seed("seed", seed)
+    return torch.tensor([random.stream(base, i) for i in range(n)], dtype=torch.int64)
