@@ -7,8 +7,9 @@
 None of them imports transformers: a `Network` runs the model, and makes its caches.
 """
 
+import copy
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,7 +18,9 @@ from aigc.text.loop import Forward
 from aigc.text.packed.source import Source
 from aigc.text.slots import LayerSlots, Positions, round_up
 
-__all__ = ["AloneForward", "Network", "PaddedForward", "SlotCache", "SlotForward"]
+__all__ = ["AloneForward", "Network", "PaddedForward", "SlotCache", "SlotForward", "apart"]
+
+T = TypeVar("T")
 
 CHUNK = 512  # prompt tokens read at once: bounds the mask of a long prompt
 
@@ -159,7 +162,7 @@ class AloneForward:
 
     def select(self, alive: Tensor) -> None:
         """Forgets all rows but some."""
-        self._caches = [self._caches[row] for row in alive.tolist()]
+        self._caches = apart(self._caches, alive)
 
     def _run(self, rows: list[Tensor]) -> Tensor:
         logits = []
@@ -167,6 +170,16 @@ class AloneForward:
             row_logits, self._caches[row] = self._network.run_plain(ids, self._caches[row], None)
             logits.append(row_logits)
         return torch.cat(logits)
+
+
+def apart(rows: Sequence[T], alive: Tensor) -> list[T]:
+    """Some rows by index; one that is named again is copied, as each writes into what it holds."""
+    seen: set[int] = set()
+    chosen = []
+    for row in alive.tolist():
+        chosen.append(copy.deepcopy(rows[row]) if row in seen else rows[row])
+        seen.add(row)
+    return chosen
 
 
 Way = Callable[[Any, Sequence[Sequence[int]]], Forward]

@@ -15,10 +15,12 @@ from aigc.text._transformers_kinds import adapt
 from aigc.text.asynchronous import iterate
 from aigc.text.engine import Engine
 from aigc.text.gaps import Infilling
+from aigc.text.guidance import Guidance
 from aigc.text.loading import load
 from aigc.text.progress import Reporter, Watcher
 from aigc.text.requests import ChatOptions, Message, Seeds, Stops, StreamOptions, Writer, Writers
 from aigc.text.results import Chunk, Completion, Completions, Filled, Score
+from aigc.text.searching import Search
 from aigc.text.session import Session
 from aigc.text.speculation import PromptLookup
 from aigc.text.turns import worker_of
@@ -147,6 +149,8 @@ class Generator:
         progress: Watcher = None,
         resume: Completions | None = None,
         speculate: "PromptLookup | Generator | None" = None,
+        search: Search | None = None,
+        guidance: Guidance | None = None,
     ) -> Completions:
         """Writes `n` continuations of each prompt.
 
@@ -170,6 +174,9 @@ class Generator:
                 what is finished there is kept, and the rest is written as that call would have written it.
             speculate: Guesses tokens and reads several at once: `PromptLookup()` where texts copy from their prompts, or a
                 smaller Generator with the same tokenizer. It changes no text.
+            search: Keeps the n best texts of each prompt, best first: `BeamSearch(4)`, `BestOf(8)`; or writes by another
+                rule than a draw, with `ContrastiveSearch(4)`. See the page on search.
+            guidance: Follows the prompt more closely: `Guidance(1.5)`.
 
         Returns:
             `len(prompts) * n` completions, prompt by prompt.
@@ -186,7 +193,7 @@ class Generator:
             [True, True]
         """
         how: dict[str, Any] = {"max_new_tokens": max_new_tokens, "sampler": sampler, "stop": stop, "batch_size": batch_size}
-        how |= {"speculate": speculate}
+        how |= {"speculate": speculate, "search": search, "guidance": guidance}
         rows, call = self._engine.prepare(prompts, n=n, seed=seed, logprobs=logprobs, **how)
         return self._engine.complete(rows, call, seed=seed, progress=progress, resume=resume)
 
@@ -245,6 +252,7 @@ class Generator:
         stop: Stops = None,
         batch_size: int | None = None,
         speculate: "PromptLookup | Generator | None" = None,
+        guidance: Guidance | None = None,
     ) -> Closable[Chunk, None, None]:
         """Writes like `generate`, and hands out each token as it is drawn.
 
@@ -259,7 +267,7 @@ class Generator:
             True
         """
         how: dict[str, Any] = {"max_new_tokens": max_new_tokens, "sampler": sampler, "stop": stop, "batch_size": batch_size}
-        how |= {"speculate": speculate}
+        how |= {"speculate": speculate, "guidance": guidance}
         steps = self._engine.chunks(prompts, n=n, seed=seed, **how)
         return (chunk for step in steps for chunk in step)
 

@@ -31,7 +31,7 @@ class Forward(Protocol):
         ...
 
     def select(self, alive: Tensor) -> None:
-        """Forgets all rows but some, given by index."""
+        """Forgets all rows but some, given by index. One that is named again goes on as a row of its own."""
         ...
 
 

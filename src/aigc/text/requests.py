@@ -33,6 +33,7 @@ from aigc.sampling import (
 from aigc.text import masked, seq2seq
 from aigc.text._transformers import Recommended, Vocabulary
 from aigc.text._transformers_kinds import MaskedNetwork, Network, Seq2SeqNetwork
+from aigc.text.guidance import Guidance
 from aigc.text.results import Completion, Completions, Filled, Score
 from aigc.text.rows import Framed, Request
 from aigc.text.scoring import token_logprobs
@@ -78,6 +79,7 @@ class Options(TypedDict, total=False):
     seed: Seeds
     stop: Stops
     speculate: Any
+    guidance: Guidance | None
 
 
 class StreamOptions(Options, total=False):
@@ -170,13 +172,14 @@ def build(
     seed: Seeds,
     network: Network,
     first: int = 0,
+    name: str = "prompts",
 ) -> list[Request]:
     """Turns encoded prompts into rows, prompt by prompt, each with its seed and its limit; `first` prompts came before."""
     n, max_new_tokens = check_counts(n=n, max_new_tokens=max_new_tokens)
     seeds = _seeds(seed, len(prompts) * n, first=first * n)
     framed = []
     for i, (text, ids) in enumerate(prompts):
-        row = _frame(network, f"prompts[{first + i}]", text, ids, max_new_tokens)
+        row = _frame(network, f"{name}[{first + i}]", text, ids, max_new_tokens)
         check_ids(row.source or row.ids, network.vocabulary)
         framed.append((text, row))
     return [

@@ -93,6 +93,8 @@ class PackedForward:
         kept = alive.tolist()
         self._rows = [self._rows[i] for i in kept]
         self._lengths = [self._lengths[i] for i in kept]
+        if len(set(self._rows)) < len(self._rows):  # rows that part from here on need slots of their own
+            self._slots, self._rows = self._slots.apart(self._rows, self._lengths)
         if 2 * len(kept) <= self._slots.rows:
             self._slots = self._slots.select(torch.tensor(self._rows))
             self._rows = list(range(len(kept)))
