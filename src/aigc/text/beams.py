@@ -142,7 +142,7 @@ def over(group: Group, given: BeamSearch) -> bool:
     """Whether no beam that goes on could still matter."""
     if not group.live:
         return True
-    if len(group.finished) < given.size or given.early_stopping is True:
+    if len(group.finished) < given.size or given.early_stopping is True or given.beams == 1:
         return len(group.finished) == given.size
     row = group.live[0].row
     longest = given.early_stopping == "never" and given.length_penalty > 0

@@ -111,7 +111,8 @@ class Chosen:
         rows, limits = [request.index for request in part], [request.limit for request in part]
         if len(self.samplers) == 1:
             return within(take(self.samplers[0], torch.tensor(rows)), limits)
-        return within(PerRow(tuple(self.samplers[row] for row in rows)), limits)
+        own = tuple(self.samplers[row] for row in rows)
+        return within(own[0] if len(own) == 1 else PerRow(own), limits)
 
 
 def strings(name: str, values: object) -> list[str]:
