@@ -131,7 +131,9 @@ def test_searches_are_guided() -> None:
 def test_an_encoder_reads_another_source() -> None:
     gen = aigc.Generator(tiny.seq2seq("t5"), tiny.closed_tokenizer(begin=False))
     how: dict[str, Any] = {"max_new_tokens": 10, "sampler": Greedy()}
-    texts = [gen.generate("abcdef", guidance=one, **how).texts[0] for one in (None, Guidance(4.0), Guidance(4.0, negative="x"))]
+    texts = [
+        gen.generate("abcdef", guidance=one, **how).texts[0] for one in (None, Guidance(4.0), Guidance(4.0, negative="x"))
+    ]
     assert len(set(texts)) > 1
     assert gen.generate("abcdef", guidance=Guidance(0.0, negative="uvw"), **how).texts == gen.generate("uvw", **how).texts
 

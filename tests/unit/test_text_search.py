@@ -154,7 +154,9 @@ def run(
     return [found[i] for i in range(len(seeds) * n)]
 
 
-def everything(seed: int, penalty: float, *, distinct: bool = False, vocabulary: int = VOCABULARY) -> list[tuple[float, tuple]]:
+def everything(
+    seed: int, penalty: float, *, distinct: bool = False, vocabulary: int = VOCABULARY
+) -> list[tuple[float, tuple]]:
     """All texts with their scores, best first, by brute force."""
     texts = []
     for length in range(1, LIMIT + 1):
@@ -208,7 +210,9 @@ def test_each_beam_has_a_memory_of_its_own(seed: int) -> None:
     assert [c.score for c in found] == pytest.approx([score for score, _ in expected], abs=1e-5)
 
 
-def diverse(seed: int, *, groups: int, size: int, strength: float, vocabulary: int, limit: int) -> list[tuple[float, tuple]]:
+def diverse(
+    seed: int, *, groups: int, size: int, strength: float, vocabulary: int, limit: int
+) -> list[tuple[float, tuple]]:
     """Diverse beam search as Vijayakumar et al. write it, plainly, without texts that end: the beams of all groups."""
     beams: list[list[tuple[float, tuple[int, ...]]]] = [[(0.0, ())] for _ in range(groups)]
     for _ in range(limit):
@@ -233,7 +237,9 @@ class NeverEnds:
 
 
 @settings(max_examples=15)
-@given(seed=st.integers(0, 10**6), groups=st.integers(2, 3), size=st.integers(1, 2), strength=st.sampled_from([0.3, 1.0, 5.0]))
+@given(
+    seed=st.integers(0, 10**6), groups=st.integers(2, 3), size=st.integers(1, 2), strength=st.sampled_from([0.3, 1.0, 5.0])
+)
 def test_diverse_groups_are_those_of_the_paper(seed: int, groups: int, size: int, strength: float) -> None:
     # Of length 3: on the last step all beams end, and nobody pays for those.
     how: dict[str, Any] = {"vocabulary": 7, "limit": 3}
@@ -245,7 +251,7 @@ def test_diverse_groups_are_those_of_the_paper(seed: int, groups: int, size: int
 
 
 def test_a_group_pays_for_the_tokens_of_those_before_it() -> None:
-    """By hand: 0.5, 0.3 and 0.2 for tokens 0, 1 and 3. The second group takes token 1 once 0 costs more than ln(0.5/0.3)."""
+    """By hand: 0.5, 0.3 and 0.2 for tokens 0, 1 and 3. The second group takes 1 once 0 costs more than ln(0.5/0.3)."""
     logits = torch.tensor([0.5, 0.3, 0.0, 0.2]).log()
 
     def always(row: Tensor) -> Tensor:
@@ -285,7 +291,9 @@ def test_a_prompt_is_searched_alone_as_among_others_to_the_bit() -> None:
         for a, b, c in zip(together, small, alone, strict=True):
             assert (a.tokens, a.logprobs, a.score, a.text) == (b.tokens, b.logprobs, b.score, b.text)
             assert (a.tokens, a.logprobs, a.score, a.text) == (c.tokens, c.logprobs, c.score, c.text)
-    again = GEN.generate(together[4].prompt, n=2, max_new_tokens=8, search=search, seed=[together[4].seed], sampler=Greedy())
+    again = GEN.generate(
+        together[4].prompt, n=2, max_new_tokens=8, search=search, seed=[together[4].seed], sampler=Greedy()
+    )
     assert again.texts == together.texts[4:6]
 
 
@@ -329,7 +337,9 @@ def test_filters_that_leave_too_few_texts_say_so() -> None:
 
 
 @given(
-    rows=st.lists(st.lists(st.sampled_from([-math.inf, 0.0, 1.0, 2.0, 3.0]), min_size=6, max_size=6), min_size=1, max_size=4),
+    rows=st.lists(
+        st.lists(st.sampled_from([-math.inf, 0.0, 1.0, 2.0, 3.0]), min_size=6, max_size=6), min_size=1, max_size=4
+    ),
     count=st.integers(1, 8),
 )
 def test_of_tokens_that_tie_the_first_are_taken(rows: list[list[float]], count: int) -> None:

@@ -23,6 +23,7 @@ gaps.py            texts whose tokens go into gaps
 session.py         calls that pay for new tokens only
 searching.py       what can be searched for, and what goes with it
 beams.py           beam search
+contrastive.py     contrastive search
 choosing.py        of several samples the best
 guidance.py        what a prompt says, less what another one says
 shaping.py         what filters leave, where nothing is drawn
@@ -41,6 +42,7 @@ from aigc.device import preserved_environment
 with preserved_environment():  # transformers brings in torch's compiler, which sets a variable for its cache
     from aigc.text.beams import BeamSearch
     from aigc.text.choosing import BestOf
+    from aigc.text.contrastive import ContrastiveSearch
     from aigc.text.gaps import Infilling
     from aigc.text.generator import Generator
     from aigc.text.guidance import Guidance
@@ -50,6 +52,6 @@ with preserved_environment():  # transformers brings in torch's compiler, which 
     from aigc.text.speculation import PromptLookup
 
 __all__ = [
-    "BeamSearch", "BestOf", "Candidate", "Chunk", "Completion", "Completions", "Filled", "Gap", "Generator", "Guidance",
-    "Infilling", "Progress", "PromptLookup", "Score", "Session",
+    "BeamSearch", "BestOf", "Candidate", "Chunk", "Completion", "Completions", "ContrastiveSearch", "Filled", "Gap",
+    "Generator", "Guidance", "Infilling", "Progress", "PromptLookup", "Score", "Session",
 ]  # fmt: skip

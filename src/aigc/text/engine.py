@@ -4,20 +4,21 @@ import copy
 from collections.abc import Container, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 from aigc._checks import fail, fail_type, integer
 from aigc.errors import ModelError
-from aigc.sampling import Sampler, as_sampler, chain
+from aigc.sampling import Categorical, Sampler, as_sampler, chain
 from aigc.text import batches, beams, plan, requests, searching
 from aigc.text._transformers import Vocabulary
 from aigc.text._transformers_kinds import Network, Seq2SeqNetwork
 from aigc.text.beams import BeamLoop, BeamSearch
 from aigc.text.choosing import BestOf, choose
 from aigc.text.collecting import collect, each
+from aigc.text.contrastive import ContrastiveLoop, ContrastiveSearch
 from aigc.text.decoding import TextDecoder
 from aigc.text.guidance import Guidance, GuidedForward
-from aigc.text.loop import Forward, Loop
+from aigc.text.loop import Forward, Loop, Revealing
 from aigc.text.masked import MaskedForward
 from aigc.text.packed.forward import PackedForward
 from aigc.text.packed.past import Past
@@ -105,9 +106,9 @@ class Engine:
         """Checks how the rows of a call shall be written."""
         if batch_size is not None:
             batch_size = integer("batch_size", batch_size, low=1)
-        search = searching.check_search(search, self._network, n=n, speculate=speculate)
+        search = searching.check_search(search, self._network, n=n, speculate=speculate, guidance=guidance)
         guidance = searching.check_guidance(guidance, self._network, speculate=speculate)
-        default = _no_filter if isinstance(search, BeamSearch) else self._default_sampler
+        default = _no_filter if isinstance(search, BeamSearch | ContrastiveSearch) else self._default_sampler
         chosen = requests.writers(sampler, rows, n=n if search is None else 1, default=default).bind(self.words)
         searching.check_samplers(search, chosen)
         stops = requests.stops(stop)
@@ -235,14 +236,18 @@ class Engine:
                 return write(model.rows(part), self._loop(model, part, call), ends=ends, turn=turn)
             rows = [Row(request, TextDecoder(decode, prompt=request.ids), StopStrings(call.stops)) for request in part]
             if isinstance(call.search, BeamSearch):
-                samplers: list[Any] = [call.chosen.of([request]) for request in part]
-                search = BeamLoop(model, rows, samplers, call.search, ends=ends)
+                search = BeamLoop(model, rows, self._filters(part, call), call.search, ends=ends)
                 return beams.write(search, n=call.n, turn=turn, rows=rows)
             return write(rows, self._loop(model, part, call), ends=ends, turn=turn)
 
+    def _filters(self, part: Sequence[Request], call: Call) -> list[Categorical]:
+        """Those of each row, for a search: checked with the arguments."""
+        return [cast("Categorical", call.chosen.of([request])) for request in part]
+
     def _begin(self, part: Sequence[Request], call: Call) -> Forward:
         """The forward of a batch."""
-        model = self.plan.begin(self._network, [request.read for request in part], past=self._past)
+        past = None if isinstance(call.search, ContrastiveSearch) else self._past  # it looks at the whole prompt
+        model = self.plan.begin(self._network, [request.read for request in part], past=past)
         if call.guidance is None:
             return model
         against = self.plan.begin(self._network, [request.negative for request in part], past=self._past)
@@ -261,7 +266,9 @@ class Engine:
         both = zip(rows, others, strict=True)
         return [replace(row, negative=other.read, limit=min(row.limit, other.limit)) for row, other in both]
 
-    def _loop(self, model: Forward, part: Sequence[Request], call: Call) -> Loop | SpeculativeLoop:
+    def _loop(self, model: Forward, part: Sequence[Request], call: Call) -> Loop | SpeculativeLoop | ContrastiveLoop:
+        if isinstance(call.search, ContrastiveSearch):
+            return ContrastiveLoop(cast("Revealing", model), self._filters(part, call), call.search, requests=part)
         prompts, seeds = [request.ids for request in part], [request.seed for request in part]
         if call.speculate is None or not isinstance(model, PackedForward):
             return Loop(model, call.chosen.of(part), prompts=prompts, seeds=seeds)

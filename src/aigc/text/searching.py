@@ -5,18 +5,19 @@ from typing import Any
 from aigc._checks import fail, fail_type
 from aigc.errors import ModelError
 from aigc.sampling import is_greedy
-from aigc.text._transformers_kinds import MaskedNetwork, Network
+from aigc.text._transformers_kinds import MaskedNetwork, Network, Seq2SeqNetwork
 from aigc.text.beams import BeamSearch
 from aigc.text.choosing import BestOf
+from aigc.text.contrastive import ContrastiveSearch
 from aigc.text.guidance import Guidance
 from aigc.text.requests import Chosen
 
 __all__ = ["Search", "check_guidance", "check_samplers", "check_search", "samples", "width"]
 
-Search = BeamSearch | BestOf
+Search = BeamSearch | BestOf | ContrastiveSearch
 
 
-def check_search(search: Any, network: Network, *, n: int, speculate: object) -> Search | None:
+def check_search(search: Any, network: Network, *, n: int, speculate: object, guidance: object) -> Search | None:
     """Checks the search of a call."""
     if search is None:
         return None
@@ -27,10 +28,12 @@ def check_search(search: Any, network: Network, *, n: int, speculate: object) ->
         if n > search.of:
             raise fail("n", f"at most the {search.of} samples of {search!r}", n)
         return search
-    if n > search.beams:
+    if isinstance(search, BeamSearch) and n > search.beams:
         raise fail("n", f"at most the {search.beams} beams of {search!r}", n)
     if speculate is not None:
         raise fail("speculate", f"left out with {type(search).__name__}, which draws nothing", speculate)
+    if isinstance(search, ContrastiveSearch):
+        _check_contrastive(network, n=n, guidance=guidance)
     return search
 
 
@@ -66,7 +69,19 @@ def samples(search: Search | None, n: int) -> int:
 
 def width(search: Search | None) -> int:
     """How many rows of the model one row of a call takes."""
-    return search.beams if isinstance(search, BeamSearch) else 1
+    if isinstance(search, BeamSearch):
+        return search.beams
+    return search.k if isinstance(search, ContrastiveSearch) else 1
+
+
+def _check_contrastive(network: Network, *, n: int, guidance: object) -> None:
+    if n > 1:
+        raise fail("n", "1 with ContrastiveSearch, which would write the same text each time", n)
+    if guidance is not None:
+        raise fail("guidance", "left out with ContrastiveSearch: hidden states follow one prompt, not two", guidance)
+    if isinstance(network, Seq2SeqNetwork):
+        name = type(network.model).__name__
+        raise ModelError(f"ContrastiveSearch needs a causal model, and {name} reads with an encoder. Use BeamSearch.")
 
 
 def _check_kind(name: str, network: Network) -> None:
