@@ -19,13 +19,16 @@ import tiny
 from aigc.errors import GenerationError, ModelError, ParameterError
 from aigc.kernels import Draw, Status
 from aigc.sampling import Greedy, Noise, PerRow, Temperature, TopK, as_sampler, chain
-from aigc.text import BeamSearch, BestOf, Completion
+from aigc.text import BeamSearch, BestOf, Completion, ContrastiveSearch
 from aigc.text.beams import BeamLoop, write
 from aigc.text.decoding import TextDecoder
+from aigc.text.forwards import AloneForward, PaddedForward, SlotForward
+from aigc.text.packed.forward import PackedForward
 from aigc.text.packed.reading import Unreadable
 from aigc.text.packed.slots import BLOCK, Slots
 from aigc.text.packed.source import Source
 from aigc.text.rows import Request, Row
+from aigc.text.seq2seq import ApartForward, TogetherForward
 from aigc.text.shaping import best
 from aigc.text.stopping import StopStrings
 
@@ -38,6 +41,10 @@ def ending(model: Any) -> Any:
     return model
 
 
+NETWORKS: dict[str, Any] = {
+    name: aigc.Generator(tiny.seq2seq(name) if name in tiny.SEQ2SEQ else tiny.model(name), tiny.tokenizer())._network
+    for name in ("llama", "mamba", "t5", "bart")
+}
 GEN = aigc.Generator(ending(tiny.model("llama")), tiny.tokenizer())
 
 
@@ -99,6 +106,44 @@ def test_one_beam_is_greedy() -> None:
             one = GEN.generate(prompt, max_new_tokens=NEW, search=BeamSearch(1, **options), logprobs=True)[0]
             greedy = GEN.generate(prompt, max_new_tokens=NEW, sampler=Greedy())[0]
             assert (one.text, one.tokens, one.finish_reason) == (greedy.text, greedy.tokens, greedy.finish_reason)
+
+
+WAYS: dict[str, tuple[Any, str]] = {
+    "packed": (lambda network, prompts: PackedForward(network.packed.decoder(), prompts), "llama"),
+    "slots": (SlotForward, "llama"),
+    "padded": (PaddedForward, "llama"),
+    "alone": (AloneForward, "mamba"),
+    "together": (TogetherForward, "t5"),
+    "apart": (ApartForward, "bart"),
+}
+
+
+@pytest.mark.parametrize("name", WAYS)
+@settings(max_examples=8)
+@given(data=st.data())
+def test_a_row_that_is_named_twice_goes_on_as_two(name: str, data: st.DataObject) -> None:
+    """As if each row had been read by itself from the start, whichever rows were selected, how often, in what order."""
+    way, kind = WAYS[name]
+    network = NETWORKS[kind]
+    texts = [list(range(60, 60 + length)) for length in (3, 70, 9)]
+    forward, rows = way(network, texts), [(text, ()) for text in texts]
+    with torch.inference_mode():
+        logits = forward.prefill()
+        for _ in range(data.draw(st.integers(1, 6))):
+            alive = data.draw(st.lists(st.integers(0, len(rows) - 1), min_size=1, max_size=6))
+            forward.select(torch.tensor(alive))
+            tokens = data.draw(st.lists(st.integers(5, 200), min_size=len(alive), max_size=len(alive)))
+            logits = forward.step(torch.tensor(tokens))
+            rows = [(rows[i][0], (*rows[i][1], token)) for i, token in zip(alive, tokens, strict=True)]
+        for row, (text, written) in enumerate(rows):
+            alone = way(network, [text])
+            alone.prefill()
+            for token in written:
+                expected = alone.step(torch.tensor([token]))
+            if name in ("packed", "alone", "apart") and (name != "packed" or torch.float32 in tiny.PACKED):
+                assert torch.equal(logits[row], expected[0])
+            else:  # rounded differently with the number of rows; logits are spread over tens
+                assert torch.allclose(logits[row], expected[0], atol=2e-3)
 
 
 # A language of three tokens, small enough to try everything.
@@ -368,6 +413,12 @@ def test_rows_that_part_take_places_that_were_left_and_nothing_of_what_was_there
 
 def tiny_layers() -> list[Any]:
     return [block.attention for block in GEN._network.packed.decoder().blocks]
+
+
+def test_beams_count_as_rows_of_a_batch() -> None:
+    for search, rows in ((BeamSearch(3), 2), (BeamSearch(9), 1), (ContrastiveSearch(2), 3), (BestOf(6), 6), (None, 6)):
+        call = GEN._engine.call(4, n=1, batch_size=6, search=search)
+        assert GEN._engine._budget(call).rows == rows
 
 
 def test_an_interrupted_search_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
