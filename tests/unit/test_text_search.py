@@ -226,6 +226,43 @@ def test_with_beams_enough_the_best_of_all_texts_are_found(seed: int, penalty: f
     assert [c.score for c in found] == pytest.approx([score for score, _ in expected], abs=1e-5)
 
 
+def plain_search(seed: int, search: BeamSearch, *, vocabulary: int, limit: int) -> list[tuple[float, tuple[int, ...]]]:
+    """The search of transformers, written out for one prompt: all continuations are sorted, and twice as many looked at."""
+    live: list[tuple[float, tuple[int, ...]]] = [(0.0, ())]
+    done: list[tuple[float, tuple[int, ...]]] = []
+    power = search.length_penalty
+    while live:
+        grown = [
+            (total + chance, (*tokens, token))
+            for total, tokens in live
+            for token, chance in chances((seed, *tokens), vocabulary, range(vocabulary)).items()
+        ]
+        looked_at = sorted(grown, reverse=True)[: 2 * search.beams]
+        ended = [tokens[-1] == END or len(tokens) == limit for _, tokens in looked_at]
+        whole = [one for one, over in zip(looked_at[: search.beams], ended, strict=False) if over]
+        done = sorted([*done, *((total / len(tokens) ** power, tokens) for total, tokens in whole)], reverse=True)
+        done = done[: search.beams]
+        live = [one for one, over in zip(looked_at, ended, strict=True) if not over][: search.beams]
+        if live and len(done) == search.beams:
+            length = limit if search.early_stopping == "never" and power > 0 else len(live[0][1])
+            if search.early_stopping is True or live[0][0] / length**power <= done[-1][0]:
+                break
+    return done
+
+
+@settings(max_examples=100)
+@given(
+    seed=st.integers(0, 10**6), beams=st.integers(2, 4), penalty=st.sampled_from([-1.0, 0.0, 1.0, 2.0]),
+    early=st.sampled_from([True, False, "never"]),
+)  # fmt: skip
+def test_which_texts_count_and_when_the_search_ends(seed: int, beams: int, penalty: float, early: Any) -> None:
+    search = BeamSearch(beams, length_penalty=penalty, early_stopping=early)
+    expected = plain_search(seed, search, vocabulary=4, limit=6)
+    found = run([seed], search, n=beams, vocabulary=4, limit=6)[: len(expected)]
+    assert [c.tokens for c in found] == [tokens for _, tokens in expected]
+    assert [c.score for c in found] == pytest.approx([score for score, _ in expected], abs=1e-5)
+
+
 class Once(NamedTuple):
     """Which tokens were written, `(rows, vocabulary)`."""
 
