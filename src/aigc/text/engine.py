@@ -79,6 +79,13 @@ class Engine:
         """Whether products are of eight-bit integers."""
         return self._plans.int8
 
+    def __str__(self) -> str:
+        network = self._network
+        size = sum(parameter.numel() for parameter in network.model.parameters())
+        dtype = "int8" if self.int8 else str(network.dtype).removeprefix("torch.")
+        context = f"context {network.context}" if network.context else "any context"
+        return f"{type(network.model).__name__}, {size / 1e6:.1f}M parameters, {network.device}, {dtype}, {context}"
+
     def ready(self, *, int8: bool) -> None:
         """Finds the plan now, and with it packs the weights."""
         with lock_of(self._network.model):

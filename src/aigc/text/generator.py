@@ -368,7 +368,4 @@ class Generator:
             save(self.model, self.tokenizer, beside)
 
     def __repr__(self) -> str:
-        size = sum(parameter.numel() for parameter in self.model.parameters())
-        dtype = "int8" if self._engine.int8 else str(self._network.dtype).removeprefix("torch.")
-        context = f"context {self.context}" if self.context else "any context"
-        return f"Generator({type(self.model).__name__}, {size / 1e6:.1f}M parameters, {self.device}, {dtype}, {context})"
+        return f"Generator({self._engine})"
