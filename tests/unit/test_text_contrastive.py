@@ -12,6 +12,8 @@ from aigc.errors import ModelError, ParameterError
 from aigc.kernels import Status
 from aigc.sampling import Greedy, Temperature, TopK, chain
 from aigc.text import ContrastiveSearch, Guidance, PromptLookup
+from aigc.text.forwards import PaddedForward, SlotForward
+from aigc.text.packed.forward import PackedForward
 from aigc.text.packed.reading import Unreadable
 from aigc.text.packed.source import Source
 
@@ -94,27 +96,25 @@ def test_rows_leave_and_a_session_changes_nothing() -> None:
         assert session.generate(long, max_new_tokens=8, search=ContrastiveSearch(3)).texts == expected
 
 
-def test_a_long_prompt_shows_all_its_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Longer than what is read at once, by either decoder."""
+@pytest.mark.parametrize("way", [PackedForward, SlotForward, PaddedForward])
+def test_a_long_prompt_shows_all_its_tokens_and_a_short_one_no_more(way: Any) -> None:
+    """Longer than what is read at once, and beside one that is padded."""
     model = tiny.model("llama")
     model.config.max_position_embeddings = 1024
-    prompt = "abcdefgh " * 60
-    seen = []
-    for packed in (True, False):
-        gen = aigc.Generator(model, tiny.tokenizer())
-        if not packed:
-            monkeypatch.setattr(gen._network.packed, "_windows", None)
-        forward = gen.plan.begin(gen._network, [tiny.tokenizer()(prompt)["input_ids"], [1, 2]])
-        forward.reveal = True  # type: ignore[attr-defined]
-        with torch.inference_mode():
-            forward.prefill()
-        seen.append(forward.hidden)  # type: ignore[attr-defined]
-    ids = torch.tensor([tiny.tokenizer()(prompt)["input_ids"]])
-    with torch.no_grad():
-        expected = model(input_ids=ids, output_hidden_states=True).hidden_states[-1][0]
-    for hidden in seen:
-        assert [len(one) for one in hidden] == [540, 2]
-        assert torch.allclose(hidden[0], expected, atol=1e-3)  # states of size 1 after a norm, rounded in another order
+    network: Any = aigc.Generator(model, tiny.tokenizer())._network
+    prompts = [tiny.tokenizer()("abcdefgh " * 60)["input_ids"], [1, 2]]
+    forward = way(network.packed.decoder() if way is PackedForward else network, prompts)
+    forward.reveal = True
+    with torch.inference_mode():
+        forward.prefill()
+        hidden = forward.hidden
+        forward.step(torch.tensor([5, 6]))
+    for ids, own, after, token in zip(prompts, hidden, forward.hidden, (5, 6), strict=True):
+        with torch.no_grad():
+            expected = model(input_ids=torch.tensor([[*ids, token]]), output_hidden_states=True).hidden_states[-1][0]
+        assert own.shape == expected[:-1].shape
+        # States are of size 1 after a norm, and rounded in another order.
+        assert torch.allclose(torch.cat([own, after]), expected, atol=1e-3)
 
 
 def test_a_bad_row_ends_and_its_neighbours_do_not_notice(monkeypatch: pytest.MonkeyPatch) -> None:

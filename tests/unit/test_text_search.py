@@ -404,10 +404,11 @@ def test_a_bad_row_ends_its_own_search_and_no_other() -> None:
     at_once = run([5, 6, 7], BeamSearch(3), n=2, bad=[6])
     assert [c.status for c in at_once] == [Status.OK] * 2 + [Status.NAN] * 2 + [Status.OK] * 2
     assert [c.tokens for c in at_once[2:4]] == [(), ()]
-    later = run([5, 6, 7], BeamSearch(3), n=2, bad=[6, 0])
-    assert [(c.status, c.finish_reason) for c in later[2:4]] == [(Status.NAN, "error")] * 2
-    assert later[2].tokens == (int(table((6,), 3).log_softmax(-1)[:2].argmax()),)
-    for out in (at_once, later):
+    first, second = (run([5, 6, 7], BeamSearch(3), n=2, bad=[6, token]) for token in (0, 1))  # of either beam
+    for out in (first, second):
+        assert [(c.status, c.finish_reason) for c in out[2:4]] == [(Status.NAN, "error")] * 2
+        assert out[2].tokens == (int(table((6,), 3)[:2].argmax()),)
+    for out in (at_once, first, second):
         assert [c.tokens for c in (*out[:2], *out[4:])] == [c.tokens for c in (*healthy[:2], *healthy[4:])]
 
 
