@@ -4,28 +4,41 @@ parts.py        what a filter is, with memory and without; chains of them
 filters.py      temperature, top-k, top-p, min-p, greedy: those that the kernel runs
 samplers.py     what a sampler is; how it draws from what a chain leaves
 schedule.py     which parts of a chain run where; `explain`
+penalties.py    penalties on repetition; NoRepeatNGram
+dry.py          a penalty that grows with the repetition
+mirostat.py     a truncation that steers surprise
+history.py      what was written, as penalties look at it
 noise.py        the noise of a step
 words.py        what a sampler may ask of a tokenizer
 """
 
+from aigc.sampling.dry import DRY
 from aigc.sampling.explaining import explain
 from aigc.sampling.filters import Greedy, MinP, Temperature, TopK, TopP
+from aigc.sampling.mirostat import Mirostat
 from aigc.sampling.noise import Noise
 from aigc.sampling.parts import Chain, Filter, Memory, Part, chain, check_rows, has_memory, is_greedy, parts_of, take
+from aigc.sampling.penalties import FrequencyPenalty, NoRepeatNGram, PresencePenalty, RepetitionPenalty
 from aigc.sampling.samplers import Categorical, PerRow, Sampler, as_sampler
 from aigc.sampling.state import select
 from aigc.sampling.words import Words, bind, within
 
 __all__ = [
+    "DRY",
     "Categorical",
     "Chain",
     "Filter",
+    "FrequencyPenalty",
     "Greedy",
     "Memory",
     "MinP",
+    "Mirostat",
+    "NoRepeatNGram",
     "Noise",
     "Part",
     "PerRow",
+    "PresencePenalty",
+    "RepetitionPenalty",
     "Sampler",
     "Temperature",
     "TopK",
