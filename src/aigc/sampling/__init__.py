@@ -2,6 +2,9 @@
 
 parts.py        what a filter is, with memory and without; chains of them
 filters.py      temperature, top-k, top-p, min-p, greedy: those that the kernel runs
+truncation.py   typical, epsilon, eta, top-n-sigma, top-h, tail-free
+shaping.py      dynamic temperature, bias, allowed and banned tokens, XTC
+written.py      at least so many tokens, a forced beginning, banned strings
 samplers.py     what a sampler is; how it draws from what a chain leaves
 schedule.py     which parts of a chain run where; `explain`
 noise.py        the noise of a step
@@ -13,23 +16,40 @@ from aigc.sampling.filters import Greedy, MinP, Temperature, TopK, TopP
 from aigc.sampling.noise import Noise
 from aigc.sampling.parts import Chain, Filter, Memory, Part, chain, check_rows, has_memory, is_greedy, parts_of, take
 from aigc.sampling.samplers import Categorical, PerRow, Sampler, as_sampler
+from aigc.sampling.shaping import XTC, Allowed, Banned, DynamicTemperature, LogitBias
 from aigc.sampling.state import select
+from aigc.sampling.truncation import Epsilon, Eta, TailFree, TopH, TopNSigma, Typical
 from aigc.sampling.words import Words, bind, within
+from aigc.sampling.written import BannedStrings, ForcedPrefix, MinTokens
 
 __all__ = [
+    "XTC",
+    "Allowed",
+    "Banned",
+    "BannedStrings",
     "Categorical",
     "Chain",
+    "DynamicTemperature",
+    "Epsilon",
+    "Eta",
     "Filter",
+    "ForcedPrefix",
     "Greedy",
+    "LogitBias",
     "Memory",
     "MinP",
+    "MinTokens",
     "Noise",
     "Part",
     "PerRow",
     "Sampler",
+    "TailFree",
     "Temperature",
+    "TopH",
     "TopK",
+    "TopNSigma",
     "TopP",
+    "Typical",
     "Words",
     "as_sampler",
     "bind",
