@@ -75,7 +75,10 @@ def logits_of(rows: int) -> Tensor:
 
 
 def law_formula(
-    memory: Memory[Any], prompts: list[list[int]], steps: list[list[int]], rule: Callable[[int, float, list[int], int], float]
+    memory: Memory[Any],
+    prompts: list[list[int]],
+    steps: list[list[int]],
+    rule: Callable[[int, float, list[int], int], float],
 ) -> None:
     """A penalty does to each logit what a rule of the row, the logit, the history and the token says: rounded once."""
     window, prompt = memory.window, getattr(memory, "prompt", True)  # type: ignore[attr-defined]
@@ -181,7 +184,9 @@ MEMORIES: list[Memory[Any]] = [
 
 @given(prompts=few, data=st.data())
 @pytest.mark.parametrize("memory", MEMORIES, ids=repr)
-def test_states_are_values_and_rows_leave_by_select(memory: Memory[Any], prompts: list[list[int]], data: st.DataObject) -> None:
+def test_states_are_values_and_rows_leave_by_select(
+    memory: Memory[Any], prompts: list[list[int]], data: st.DataObject
+) -> None:
     steps = written(prompts, data, st.integers(0, 2))
     alive = sorted(data.draw(st.sets(st.integers(0, len(prompts) - 1), min_size=1)))
     x = logits_of(len(prompts))
@@ -193,7 +198,9 @@ def test_states_are_values_and_rows_leave_by_select(memory: Memory[Any], prompts
     expected = memory.apply(x.clone(), following, NOISE)[alive]
     assert torch.equal(memory.apply(x[alive], left, NOISE), expected)
     alone = [after(memory, [prompts[i]], [[step[i]] for step in [*steps, [0] * len(prompts)]]) for i in alive]
-    assert torch.equal(torch.cat([memory.apply(x[[i]], state, NOISE) for i, state in zip(alive, alone, strict=True)]), expected)
+    assert torch.equal(
+        torch.cat([memory.apply(x[[i]], state, NOISE) for i, state in zip(alive, alone, strict=True)]), expected
+    )
 
 
 @pytest.mark.parametrize("memory", MEMORIES, ids=repr)
@@ -312,5 +319,7 @@ def test_a_breaker_ends_a_repetition_once() -> None:
     ],
 )  # fmt: skip
 def test_a_wrong_parameter_is_an_error_that_names_it(make: Callable[[], object]) -> None:
-    with pytest.raises(ValueError, match=r"of (RepetitionPenalty|PresencePenalty|FrequencyPenalty|NoRepeatNGram|DRY|Mirostat) "):
+    with pytest.raises(
+        ValueError, match=r"of (RepetitionPenalty|PresencePenalty|FrequencyPenalty|NoRepeatNGram|DRY|Mirostat) "
+    ):
         make()

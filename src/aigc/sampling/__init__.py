@@ -10,7 +10,6 @@ schedule.py     which parts of a chain run where; `explain`
 penalties.py    penalties on repetition; NoRepeatNGram
 dry.py          a penalty that grows with the repetition
 mirostat.py     a truncation that steers surprise
-history.py      what was written, as penalties look at it
 presets.py      chains of other systems, from their own parameters
 noise.py        the noise of a step
 words.py        what a sampler may ask of a tokenizer
@@ -43,15 +42,15 @@ __all__ = [
     "Epsilon",
     "Eta",
     "Filter",
-    "FrequencyPenalty",
     "ForcedPrefix",
+    "FrequencyPenalty",
     "Greedy",
     "LogitBias",
     "Memory",
     "MinP",
+    "MinTokens",
     "Mirostat",
     "NoRepeatNGram",
-    "MinTokens",
     "Noise",
     "Part",
     "PerRow",

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from aigc._checks import fail, fail_type, integer
 from aigc.kernels import Draw
+from aigc.sampling._history import Repeats, repeats_of
 from aigc.sampling._numbers import Parametric, check, column
-from aigc.sampling.history import Repeats, repeats_of
 from aigc.sampling.noise import Noise
 from aigc.sampling.penalties import finite
 from aigc.sampling.words import Words

@@ -55,10 +55,11 @@ class Mirostat(Parametric):
 
     def apply(self, logits: Tensor, state: Tensor, noise: Noise) -> Tensor:
         """Cuts what is too surprising."""
+        top = logits.amax(-1, keepdim=True)
         # Row by row: how the sum over a long row is split among threads depends on how many rows there are.
-        mass = torch.stack([row.double().logsumexp(-1) for row in logits])[:, None]
-        least = mass - column(state, logits) / _BITS
-        return logits.masked_fill_(logits < torch.minimum(least, logits.amax(-1, keepdim=True)), -math.inf)
+        mass = torch.stack([(row - most).exp_().sum(dtype=torch.float64) for row, most in zip(logits, top, strict=True)])
+        least = top + (mass.log()[:, None] - column(state, logits) / _BITS).clamp(max=0.0)
+        return logits.masked_fill_(logits < least, -math.inf)
 
     def update(self, state: Tensor, draw: Draw) -> Tensor:
         """Corrects the largest surprise allowed by what the token drawn was too surprising."""

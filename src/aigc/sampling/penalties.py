@@ -10,11 +10,11 @@ from torch import Tensor
 
 from aigc._checks import fail_type, integer
 from aigc.kernels import Draw
+from aigc.sampling._history import Counts, Repeats, repeats_of
 from aigc.sampling._numbers import Parametric, check, column
-from aigc.sampling.history import Counts, Repeats, repeats_of
 from aigc.sampling.noise import Noise
 
-__all__ = ["FrequencyPenalty", "NoRepeatNGram", "PresencePenalty", "RepetitionPenalty", "finite"]
+__all__ = ["FrequencyPenalty", "NoRepeatNGram", "PresencePenalty", "RepetitionPenalty"]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -23,8 +23,9 @@ class RepetitionPenalty(Parametric):
 
     $$ x_v \mapsto \begin{cases} x_v / \theta & x_v > 0 \\ x_v \, \theta & x_v \le 0 \end{cases} $$
 
-    once for each distinct token (Keskar et al., CTRL, arXiv:1909.05858). A logit that would overflow becomes the largest or
-    the least finite number.
+    once for each distinct token (Keskar et al., CTRL, arXiv:1909.05858). It depends on where 0 is: put it before
+    Temperature, which makes the largest logit 0. A logit that would overflow becomes the largest or the least finite
+    number.
 
     Args:
         penalty: Above 0; 1 changes nothing, more makes repetition less likely.

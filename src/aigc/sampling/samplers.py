@@ -105,7 +105,8 @@ class Categorical:
             return state
         pairs = zip(parts_of(self.filter), state.memories, strict=True)
         updated = [
-            cast("Memory[Any]", take(part, state.places)).update(old, drawn) if has_memory(part) else None for part, old in pairs
+            cast("Memory[Any]", take(part, state.places)).update(old, drawn) if has_memory(part) else None
+            for part, old in pairs
         ]
         return state._replace(memories=tuple(updated))
 

@@ -67,8 +67,8 @@ class Repeats(NamedTuple):
 
     Attributes:
         ids: The tokens, oldest first, ending at the right, `(rows, width)`, int64; -1 where there is none.
-        lengths: How many tokens that end in this place are the tokens that the row ends with, `(rows, width)`, int64. Of the
-            last place, which is the end itself, 0.
+        lengths: How many tokens that end in this place are the tokens that the row ends with, `(rows, width)`, int64; of
+            the last place, which is the end itself, 0.
     """
 
     ids: Tensor
