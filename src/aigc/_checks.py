@@ -4,11 +4,12 @@ A check returns the value it was given, checked and narrowed, or raises. The sen
 `{name} must be {condition}, got {value!r}. {cure}`.
 """
 
+import math
 import operator
 
 from aigc.errors import ParameterError, TypeParameterError
 
-__all__ = ["fail", "fail_type", "integer"]
+__all__ = ["fail", "fail_type", "integer", "number"]
 
 
 def _shown(value: object) -> str:
@@ -38,6 +39,17 @@ def integer(name: str, value: object, *, low: int | None = None, high: int | Non
     if (low is not None and number < low) or (high is not None and number > high):
         raise fail(name, _bounds("an integer", low, high), value, cure)
     return number
+
+
+def number(name: str, value: object, *, low: float = -math.inf, high: float = math.inf) -> float:
+    """Checks a finite number in `[low, high]`; a bool is a type error."""
+    unbounded = {(True, True): "a finite number", (False, True): f"a finite number of at least {low:g}"}
+    condition = unbounded.get((low == -math.inf, high == math.inf), f"a number in [{low:g}, {high:g}]")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise fail_type(name, condition, value)
+    if not math.isfinite(value) or not low <= value <= high:
+        raise fail(name, condition, value)
+    return float(value)
 
 
 def _bounds(noun: str, low: int | None, high: int | None) -> str:

@@ -10,7 +10,7 @@ import aigc
 from aigc import kernels
 from aigc.device import Placement, backoff, place
 from aigc.sampling import Chain, Filter, Sampler, Temperature, TopP, as_sampler, chain
-from aigc.text import Chunk, Completion, Completions, Filled, Score
+from aigc.text import BeamSearch, BestOf, Chunk, Completion, Completions, Filled, Guidance, Score
 
 
 def inferred(gen: aigc.Generator, logits: Tensor) -> None:
@@ -23,6 +23,8 @@ def inferred(gen: aigc.Generator, logits: Tensor) -> None:
     assert_type(gen.stream(["a", "b"], seed=[1, 2]), Generator[Chunk, None, None])
     assert_type(gen.astream("a"), AsyncGenerator[Chunk, None])
     assert_type(gen.generate_each(iter(["a"])), Generator[tuple[int, Completion], None, None])
+    assert_type(gen.generate("a", search=BeamSearch(4), guidance=Guidance(1.5)), Completions)
+    assert_type(gen.generate("a", search=BestOf(4, lambda c: len(c.text)))[0].score, float | None)
     assert_type(gen.score("a"), Score)
     assert_type(gen.score(["a"]), list[Score])
     assert_type(gen.fill("a"), Filled)

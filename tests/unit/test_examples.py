@@ -25,6 +25,12 @@ def test_example(example: Path, tmp_path: Path) -> None:
 
 
 def test_there_is_an_example_of_each_kind() -> None:
-    assert {"quickstart.py", "streaming.py", "own_model.py", "reproduce.py", "sampling_kernel.py", "sessions.py"} <= {
-        example.name for example in EXAMPLES
-    }
+    assert {
+        "quickstart.py",
+        "streaming.py",
+        "own_model.py",
+        "reproduce.py",
+        "sampling_kernel.py",
+        "searching.py",
+        "sessions.py",
+    } <= {example.name for example in EXAMPLES}

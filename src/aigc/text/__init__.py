@@ -9,6 +9,7 @@ progress.py        how far a call has come
 asynchronous.py    steps on a thread, for the event loop
 turns.py           threads use a model one step at a time
 writing.py         the loop's tokens become chunks
+loading.py         from a folder or a name to a model and its tokenizer
 files.py           a model's folder, checked before it is read
 _transformers.py   models, tokenizers and caches of transformers behind small types
 _transformers_kinds.py   the same for encoder-decoder and masked models
@@ -20,6 +21,12 @@ seq2seq.py         the ways of encoder-decoder models: together, apart
 masked.py          the way of masked models, and what they say of a gap
 gaps.py            texts whose tokens go into gaps
 session.py         calls that pay for new tokens only
+searching.py       what can be searched for, and what goes with it
+beams.py           beam search
+contrastive.py     contrastive search
+choosing.py        of several samples the best
+guidance.py        what a prompt says, less what another one says
+shaping.py         what filters leave, where nothing is drawn
 speculation.py     guesses that change no token
 slots.py           where keys and values live
 loop.py            forward, draw, hand out; knows token ids only
@@ -33,14 +40,18 @@ results.py         what comes back
 from aigc.device import preserved_environment
 
 with preserved_environment():  # transformers brings in torch's compiler, which sets a variable for its cache
+    from aigc.text.beams import BeamSearch
+    from aigc.text.choosing import BestOf
+    from aigc.text.contrastive import ContrastiveSearch
     from aigc.text.gaps import Infilling
     from aigc.text.generator import Generator
+    from aigc.text.guidance import Guidance
     from aigc.text.progress import Progress
     from aigc.text.results import Candidate, Chunk, Completion, Completions, Filled, Gap, Score
     from aigc.text.session import Session
     from aigc.text.speculation import PromptLookup
 
 __all__ = [
-    "Candidate", "Chunk", "Completion", "Completions", "Filled", "Gap", "Generator", "Infilling", "Progress",
-    "PromptLookup", "Score", "Session",
+    "BeamSearch", "BestOf", "Candidate", "Chunk", "Completion", "Completions", "ContrastiveSearch", "Filled", "Gap",
+    "Generator", "Guidance", "Infilling", "Progress", "PromptLookup", "Score", "Session",
 ]  # fmt: skip

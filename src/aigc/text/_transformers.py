@@ -14,7 +14,7 @@ from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache, Dynam
 
 from aigc._checks import fail_type
 from aigc.errors import ModelError
-from aigc.text.forwards import SlotCache
+from aigc.text.forwards import Said, SlotCache
 from aigc.text.packed.source import Source
 from aigc.text.slots import LayerSlots, Positions, causal_mask
 
@@ -139,15 +139,15 @@ class TransformersNetwork:
         """Makes an empty `DynamicCache` for the model's layers."""
         return DynamicCache(config=self.model.config)
 
-    def run_slots(self, ids: Tensor, cache: SlotCache) -> Tensor:
-        """Logits `(rows, vocabulary)` after the last of `ids` `(rows, queries)`, which are written at `cache.at`."""
-        output = self._forward(ids, cache, attention_mask=self._masks(cache.at), position_ids=cache.at.write)
-        logits: Tensor = output.logits[:, -1]
-        return logits
+    def run_slots(self, ids: Tensor, cache: SlotCache, *, reveal: bool = False) -> Said:
+        """What the model says of `ids` `(rows, queries)`, which are written at `cache.at`."""
+        how: dict[str, Any] = {"output_hidden_states": True} if reveal else {}
+        output = self._forward(ids, cache, attention_mask=self._masks(cache.at), position_ids=cache.at.write, **how)
+        return self._said(output, reveal=reveal)
 
-    def run_plain(self, ids: Tensor, cache: Any, mask: Tensor | None) -> tuple[Tensor, Any]:
-        """Logits after the last of `ids`, and the cache; `mask` is 0 on left padding."""
-        arguments: dict[str, Any] = {}
+    def run_plain(self, ids: Tensor, cache: Any, mask: Tensor | None, *, reveal: bool = False) -> tuple[Said, Any]:
+        """What the model says of `ids`, and the cache; `mask` is 0 on left padding."""
+        arguments: dict[str, Any] = {"output_hidden_states": True} if reveal else {}
         if mask is not None:
             arguments["attention_mask"] = mask
             if "position_ids" in self._accepts:
@@ -155,7 +155,7 @@ class TransformersNetwork:
                 arguments["position_ids"] = positions[:, -ids.shape[1] :]
         output = self._forward(ids, cache, **arguments)
         made = next((kept for name in _CACHE_NAMES if (kept := getattr(output, name, None)) is not None), cache)
-        return output.logits[:, -1], made
+        return self._said(output, reveal=reveal), made
 
     def select_plain(self, cache: Any, alive: Tensor) -> None:
         """Keeps some rows of a `DynamicCache`."""
@@ -174,6 +174,14 @@ class TransformersNetwork:
         arguments[self._cache_name] = cache
         with evaluating(self.model):
             return self.model(input_ids=ids, use_cache=True, **arguments)
+
+    def _said(self, output: Any, *, reveal: bool) -> Said:
+        states = getattr(output, "hidden_states", None) if reveal else ()
+        if reveal and not states:
+            name, cure = type(self.model).__name__, "Use another search, or a model such as GPT-2, Llama or Qwen."
+            raise ModelError(f"{name} does not return its hidden states, which ContrastiveSearch compares. {cure}")
+        logits: Tensor = output.logits[:, -1]
+        return Said(logits, states[-1] if states else logits.new_empty(0))
 
     def _masks(self, at: Positions) -> Tensor | dict[str, Tensor]:
         """One mask, or one per kind of attention for models that mix kinds: they take a dictionary."""

@@ -47,6 +47,10 @@ class Budget:
                 return count
         return self.rows
 
+    def parted(self, width: int) -> "Budget":
+        """The budget where a row is so many rows of the model."""
+        return Budget(max(1, self.rows // width), None if self.slots is None else self.slots // width)
+
     def shrink(self, part: Sequence[Request]) -> None:
         """Learns that some rows were too many."""
         self.slots = len(part) * max(map(_slots, part)) // 2
@@ -151,7 +155,8 @@ def _repeats(chunk: Chunk, place: int, before: list[int]) -> bool:
 
 
 def _slots(request: Request) -> int:
-    return len(request.read) + request.limit
+    one = len(request.read) + request.limit
+    return one + len(request.negative) + request.limit if request.negative else one
 
 
 def _failed(error: Exception) -> GenerationError:

@@ -6,6 +6,7 @@ the new one, and the difference is what the new one adds. A difference that ends
 character, and is held until the rest of it comes.
 """
 
+import copy
 from collections.abc import Callable, Sequence
 
 __all__ = ["TextDecoder"]
@@ -33,6 +34,12 @@ class TextDecoder:
         self._ids = list(prompt[-_CONTEXT:])  # context, then what is not yet shown
         self._context = len(self._ids)
         self._shown = decode(self._ids) if self._ids else ""
+
+    def fork(self) -> "TextDecoder":
+        """A copy, for a text that goes on otherwise."""
+        copied = copy.copy(self)
+        copied._ids = list(self._ids)
+        return copied
 
     def push(self, token: int) -> str:
         """Takes the next token, and returns the whole characters that it completes."""

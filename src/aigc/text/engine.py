@@ -4,31 +4,36 @@ import copy
 from collections.abc import Container, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 from aigc._checks import fail, fail_type, integer
 from aigc.errors import ModelError
-from aigc.sampling import Sampler
-from aigc.text import batches, plan, requests
+from aigc.sampling import Categorical, Sampler, as_sampler, chain
+from aigc.text import batches, beams, plan, requests, searching
 from aigc.text._transformers import Vocabulary
-from aigc.text._transformers_kinds import Network
+from aigc.text._transformers_kinds import Network, Seq2SeqNetwork
+from aigc.text.beams import BeamLoop, BeamSearch
+from aigc.text.choosing import BestOf, choose
 from aigc.text.collecting import collect, each
+from aigc.text.contrastive import ContrastiveLoop, ContrastiveSearch
 from aigc.text.decoding import TextDecoder
-from aigc.text.loop import Forward, Loop
+from aigc.text.guidance import Guidance, GuidedForward
+from aigc.text.loop import Forward, Loop, Revealing
 from aigc.text.masked import MaskedForward
 from aigc.text.packed.forward import PackedForward
 from aigc.text.packed.past import Past
 from aigc.text.progress import Reporter, Watcher
 from aigc.text.requests import Seeds, Stops, Writers
 from aigc.text.results import Chunk, Completion, Completions, Filled, Score
-from aigc.text.rows import Request, Row, Step, Written
+from aigc.text.rows import Request, Row, Step
+from aigc.text.searching import Search
 from aigc.text.speculation import Drafter, DraftModel, PromptLookup, SpeculativeLoop
 from aigc.text.spelling import Spelling
 from aigc.text.stopping import StopStrings
 from aigc.text.turns import lock_of
 from aigc.text.writing import write
 
-__all__ = ["Call", "Engine", "guesser"]
+__all__ = ["Call", "Engine"]
 
 _AHEAD = 16  # batches that are read ahead from an iterator of prompts, so that prompts of like lengths meet
 
@@ -42,6 +47,16 @@ class Call:
     batch_size: int | None = None
     logprobs: bool = False
     speculate: "PromptLookup | Engine | None" = None
+    n: int = 1
+    search: Search | None = None
+    guidance: Guidance | None = None
+
+    def texts(self, rows: list[Request]) -> list[Request]:
+        """What a call returns for its rows: a text of each, or of each prompt the n best."""
+        if self.search is None:
+            return rows
+        prompts = rows[:: searching.samples(self.search, self.n)]
+        return [replace(row, index=self.n * i + j) for i, row in enumerate(prompts) for j in range(self.n)]
 
 
 class Engine:
@@ -64,6 +79,13 @@ class Engine:
         """Whether products are of eight-bit integers."""
         return self._plans.int8
 
+    def __str__(self) -> str:
+        network = self._network
+        size = sum(parameter.numel() for parameter in network.model.parameters())
+        dtype = "int8" if self.int8 else str(network.dtype).removeprefix("torch.")
+        context = f"context {network.context}" if network.context else "any context"
+        return f"{type(network.model).__name__}, {size / 1e6:.1f}M parameters, {network.device}, {dtype}, {context}"
+
     def ready(self, *, int8: bool) -> None:
         """Finds the plan now, and with it packs the weights."""
         with lock_of(self._network.model):
@@ -80,21 +102,37 @@ class Engine:
         rows: int,
         *,
         n: int,
-        sampler: Writers | None,
-        stop: Stops,
+        sampler: Writers | None = None,
+        stop: Stops = None,
         batch_size: int | None = None,
         logprobs: bool = False,
-        speculate: "PromptLookup | Engine | None" = None,
+        speculate: Any = None,
+        search: Any = None,
+        guidance: Any = None,
     ) -> Call:
         """Checks how the rows of a call shall be written."""
         if batch_size is not None:
             batch_size = integer("batch_size", batch_size, low=1)
-        chosen = requests.writers(sampler, rows, n=n, default=self._default_sampler).bind(self.words)
+        search = searching.check_search(search, self._network, n=n, speculate=speculate, guidance=guidance)
+        guidance = searching.check_guidance(guidance, self._network, speculate=speculate)
+        default = _no_filter if isinstance(search, BeamSearch | ContrastiveSearch) else self._default_sampler
+        chosen = requests.writers(sampler, rows, n=n if search is None else 1, default=default).bind(self.words)
+        searching.check_samplers(search, chosen)
         stops = requests.stops(stop)
         requests.check_stops(self._network, stops)
-        if speculate is not None:
-            self._check_speculation(speculate)
-        return Call(chosen, stops, batch_size, logprobs, speculate)
+        guesses = _guesser(speculate)
+        if guesses is not None:
+            self._check_speculation(guesses)
+        return Call(chosen, stops, batch_size, logprobs, guesses, n, search, guidance)
+
+    def prepare(
+        self, prompts: str | Sequence[str], *, n: int = 1, max_new_tokens: int = 128, seed: Seeds = None, **how: Any
+    ) -> tuple[list[Request], Call]:
+        """Checks the arguments of a call: its rows, and how they shall be written."""
+        each = searching.samples(how.get("search"), requests.check_counts(n=n, max_new_tokens=max_new_tokens)[0])
+        rows = self.rows(prompts, n=each, max_new_tokens=max_new_tokens, seed=seed)
+        call = self.call(len(rows), n=n, **how)
+        return self._guided(rows, call.guidance, n=each, max_new_tokens=max_new_tokens), call
 
     def rows(
         self, prompts: str | Sequence[str], *, n: int, max_new_tokens: int, seed: Seeds, first: int = 0
@@ -110,21 +148,35 @@ class Engine:
         """Turns encoded prompts into rows."""
         return requests.build(encoded, n=n, max_new_tokens=max_new_tokens, seed=seed, network=self._network, first=first)
 
-    def conversation(self, messages: Sequence[dict[str, str]]) -> tuple[str, list[int]]:
-        """The text and the ids of a conversation."""
+    def answer(
+        self,
+        conversations: Sequence[list[dict[str, str]]],
+        *,
+        max_new_tokens: int = 128,
+        seed: Seeds = None,
+        **how: Any,
+    ) -> Completions:
+        """Answers conversations."""
         with lock_of(self._vocabulary.tokenizer):
-            return self._vocabulary.conversation(messages)
+            prompts = [self._vocabulary.conversation(conversation) for conversation in conversations]
+        rows = self.build(prompts, n=1, max_new_tokens=max_new_tokens, seed=seed)
+        call = self.call(len(rows), n=1, **how)
+        return self.complete(self._guided(rows, call.guidance, n=1, max_new_tokens=max_new_tokens), call, seed=seed)
 
     def complete(
         self, rows: list[Request], call: Call, *, seed: Seeds, progress: Watcher = False, resume: Completions | None = None
     ) -> Completions:
         """Writes rows, longest first, except those that are finished in `resume`."""
-        done = requests.finished(resume, rows, seed=seed, logprobs=call.logprobs)
+        if resume is not None and isinstance(call.search, BestOf):
+            raise fail("resume", "left out with BestOf, whose samples are not kept", resume)
+        done = requests.finished(resume, call.texts(rows), seed=seed, logprobs=call.logprobs)
+        each = max(1, len(call.texts(rows)) // len(rows))  # texts of a row: more than one of a search
         if resume is not None and seed is None:
-            rows = [replace(row, seed=before.seed) for row, before in zip(rows, resume, strict=True)]
-        left = _longest_first(row for row in rows if row.index not in done)
-        reporter = Reporter(progress, total=len(left))
-        return collect(rows, self.steps(left, call), done=done, logprobs=call.logprobs, reporter=reporter)
+            rows = [replace(row, seed=resume[each * row.index].seed) for row in rows]
+        left = _longest_first(row for row in rows if not {*range(each * row.index, each * (row.index + 1))} <= done.keys())
+        texts = call.texts(rows)
+        reporter = Reporter(progress, total=len(texts) - len(done))
+        return collect(texts, self.steps(left, call), done=done, logprobs=call.logprobs, reporter=reporter)
 
     def each(
         self,
@@ -149,26 +201,15 @@ class Engine:
 
         return each(run(), logprobs=call.logprobs, reporter=reporter)
 
-    def chunks(
-        self,
-        prompts: str | Sequence[str],
-        *,
-        n: int,
-        max_new_tokens: int,
-        sampler: Writers | None,
-        seed: Seeds,
-        stop: Stops,
-        batch_size: int | None,
-        speculate: "PromptLookup | Engine | None" = None,
-    ) -> Iterator[list[Chunk]]:
+    def chunks(self, prompts: str | Sequence[str], **options: Any) -> Iterator[list[Chunk]]:
         """Checks the arguments of a stream, and writes it, in the order of the prompts."""
-        rows = self.rows(prompts, n=n, max_new_tokens=max_new_tokens, seed=seed)
-        call = self.call(len(rows), n=n, sampler=sampler, stop=stop, batch_size=batch_size, speculate=speculate)
+        rows, call = self.prepare(prompts, **options)
         return batches.once(self.steps(rows, call))
 
     def steps(self, rows: Sequence[Request], call: Call) -> Iterator[Step]:
         """Writes rows in batches, in the order given."""
-        return batches.steps(rows, lambda part: self._write(part, call), self._budget(call))
+        written = batches.steps(rows, lambda part: self._write(part, call), self._budget(call))
+        return choose(written, call.search, n=call.n) if isinstance(call.search, BestOf) else written
 
     def score(self, text: str) -> Score:
         """Scores one text."""
@@ -195,17 +236,46 @@ class Engine:
             with reading:
                 return self._vocabulary.decode(ids)
 
+        ends = self._vocabulary.ends
         with turn:
-            model = self.plan.begin(self._network, [request.read for request in part], past=self._past)
-            rows: Sequence[Written]
+            model = self._begin(part, call)
             if isinstance(model, MaskedForward):
-                rows = model.rows(part)
-            else:
-                rows = [Row(request, TextDecoder(decode, prompt=request.ids), StopStrings(call.stops)) for request in part]
-            loop = self._loop(model, part, call)
-        return write(rows, loop, ends=self._vocabulary.ends, turn=turn)
+                return write(model.rows(part), self._loop(model, part, call), ends=ends, turn=turn)
+            rows = [Row(request, TextDecoder(decode, prompt=request.ids), StopStrings(call.stops)) for request in part]
+            if isinstance(call.search, BeamSearch):
+                search = BeamLoop(model, rows, self._filters(part, call), call.search, ends=ends)
+                return beams.write(search, n=call.n, turn=turn, rows=rows)
+            return write(rows, self._loop(model, part, call), ends=ends, turn=turn)
 
-    def _loop(self, model: Forward, part: Sequence[Request], call: Call) -> Loop | SpeculativeLoop:
+    def _filters(self, part: Sequence[Request], call: Call) -> list[Categorical]:
+        """Those of each row, for a search: checked with the arguments."""
+        return [cast("Categorical", call.chosen.of([request])) for request in part]
+
+    def _begin(self, part: Sequence[Request], call: Call) -> Forward:
+        """The forward of a batch."""
+        past = None if isinstance(call.search, ContrastiveSearch) else self._past  # it looks at the whole prompt
+        model = self.plan.begin(self._network, [request.read for request in part], past=past)
+        if call.guidance is None:
+            return model
+        against = self.plan.begin(self._network, [request.negative for request in part], past=self._past)
+        return GuidedForward(model, against, call.guidance.scale)
+
+    def _guided(self, rows: list[Request], guidance: Guidance | None, *, n: int, max_new_tokens: int) -> list[Request]:
+        """Rows with their negative prompts; a text ends where either context does."""
+        if guidance is None:
+            return rows
+        ends = [row.ids[-1:] for row in rows[::n]]
+        texts = guidance.negatives(len(ends))
+        own = isinstance(self._network, Seq2SeqNetwork)  # it reads an empty source, where others need a token
+        encoded = [(text, self._encode(text) if text or own else list(end)) for text, end in zip(texts, ends, strict=True)]
+        how: dict[str, Any] = {"n": n, "max_new_tokens": max_new_tokens, "seed": 0, "network": self._network}
+        others = requests.build(encoded, **how, name="negative")
+        both = zip(rows, others, strict=True)
+        return [replace(row, negative=other.read, limit=min(row.limit, other.limit)) for row, other in both]
+
+    def _loop(self, model: Forward, part: Sequence[Request], call: Call) -> Loop | SpeculativeLoop | ContrastiveLoop:
+        if isinstance(call.search, ContrastiveSearch):
+            return ContrastiveLoop(cast("Revealing", model), self._filters(part, call), call.search, requests=part)
         prompts, seeds = [request.ids for request in part], [request.seed for request in part]
         if call.speculate is None or not isinstance(model, PackedForward):
             return Loop(model, call.chosen.of(part), prompts=prompts, seeds=seeds)
@@ -235,7 +305,8 @@ class Engine:
         network = self._network
         config = network.model.config.get_text_config(decoder=True)
         size = batches.slot_bytes(config, network.dtype)
-        return batches.working_set(network.device, batch_size=call.batch_size, slot_bytes=size)
+        budget = batches.working_set(network.device, batch_size=call.batch_size, slot_bytes=size)
+        return budget.parted(searching.width(call.search))
 
     def _encode(self, text: str) -> list[int]:
         with lock_of(self._vocabulary.tokenizer):
@@ -247,12 +318,17 @@ class Engine:
         return requests.default_sampler(self._vocabulary.recommended(self._network.model))
 
 
-def guesser(speculate: Any) -> PromptLookup | Engine | None:
+def _guesser(speculate: Any) -> PromptLookup | Engine | None:
     """What makes the guesses that a caller asks for: nothing, a lookup, or the engine of a `Generator`."""
     chosen = getattr(speculate, "_engine", speculate)
     if chosen is None or isinstance(chosen, PromptLookup | Engine):
         return chosen
     raise fail_type("speculate", "PromptLookup() or a Generator", speculate)
+
+
+def _no_filter() -> Sampler[Any]:
+    """What a search goes by unless it is told otherwise: the model's own distribution."""
+    return as_sampler(chain())
 
 
 def _longest_first(rows: Iterator[Request]) -> list[Request]:

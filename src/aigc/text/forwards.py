@@ -7,8 +7,9 @@
 None of them imports transformers: a `Network` runs the model, and makes its caches.
 """
 
+import copy
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,7 +18,9 @@ from aigc.text.loop import Forward
 from aigc.text.packed.source import Source
 from aigc.text.slots import LayerSlots, Positions, round_up
 
-__all__ = ["AloneForward", "Network", "PaddedForward", "SlotCache", "SlotForward"]
+__all__ = ["AloneForward", "Network", "PaddedForward", "Said", "SlotCache", "SlotForward", "apart"]
+
+T = TypeVar("T")
 
 CHUNK = 512  # prompt tokens read at once: bounds the mask of a long prompt
 
@@ -27,6 +30,18 @@ class SlotCache(Protocol):
 
     at: Positions
     slots: list[LayerSlots]
+
+
+class Said(NamedTuple):
+    """What a model says of some ids `(rows, queries)`.
+
+    Attributes:
+        logits: After the last, `(rows, vocabulary)`.
+        hidden: States of the last layer, `(rows, queries, width)`; an empty tensor if they were not asked for.
+    """
+
+    logits: Tensor
+    hidden: Tensor
 
 
 class Network(Protocol):
@@ -50,12 +65,12 @@ class Network(Protocol):
         """Makes an empty cache of the model's own kind; None lets the model make it."""
         ...
 
-    def run_slots(self, ids: Tensor, cache: SlotCache) -> Tensor:
-        """Logits after the last of `ids` `(rows, queries)`, written at `cache.at`."""
+    def run_slots(self, ids: Tensor, cache: SlotCache, *, reveal: bool = False) -> "Said":
+        """What the model says of `ids` `(rows, queries)`, written at `cache.at`."""
         ...
 
-    def run_plain(self, ids: Tensor, cache: Any, mask: Tensor | None) -> tuple[Tensor, Any]:
-        """Logits after the last of `ids`, and the cache; `mask` `(rows, past + queries)` is 0 on padding."""
+    def run_plain(self, ids: Tensor, cache: Any, mask: Tensor | None, *, reveal: bool = False) -> "tuple[Said, Any]":
+        """What the model says of `ids`, and the cache; `mask` `(rows, past + queries)` is 0 on padding."""
         ...
 
     def select_plain(self, cache: Any, alive: Tensor) -> None:
@@ -71,13 +86,15 @@ class SlotForward:
         self._prompts = [tuple(prompt) for prompt in prompts]
         self._lengths = [len(prompt) for prompt in prompts]
         self._cache = network.slot_cache()
+        self.reveal, self.hidden = False, list[Tensor]()
 
     def prefill(self) -> Tensor:
         """Reads each distinct prompt once, by itself, so that its bits owe nothing to the batch."""
         source = {prompt: i for i, prompt in enumerate(dict.fromkeys(self._prompts))}
         read = [self._read(prompt) for prompt in source]
         rows = [source[prompt] for prompt in self._prompts]
-        caches = [cache for cache, _ in read]
+        caches = [cache for cache, _, _ in read]
+        self.hidden = [read[row][2] for row in rows]
         self._cache.slots[:] = [
             LayerSlots.gather([cache.slots[layer] for cache in caches], rows) for layer in range(len(caches[0].slots))
         ]
@@ -89,7 +106,9 @@ class SlotForward:
         self._lengths = [length + 1 for length in self._lengths]
         window = round_up(max(self._lengths))
         self._cache.at = Positions(write, window=window, room=window)
-        return self._network.run_slots(tokens[:, None], self._cache)
+        logits, hidden = self._network.run_slots(tokens[:, None], self._cache, reveal=self.reveal)
+        self.hidden = list(hidden)
+        return logits
 
     def select(self, alive: Tensor) -> None:
         """Forgets all rows but some."""
@@ -97,16 +116,17 @@ class SlotForward:
         for layer in self._cache.slots:
             layer.select(alive)
 
-    def _read(self, prompt: tuple[int, ...]) -> tuple[SlotCache, Tensor]:
-        cache, logits = self._network.slot_cache(), torch.empty(0)
+    def _read(self, prompt: tuple[int, ...]) -> tuple[SlotCache, Tensor, Tensor]:
+        cache, logits, parts = self._network.slot_cache(), torch.empty(0), []
         ids = torch.tensor([prompt], device=self._network.device)
         for start in range(0, len(prompt), CHUNK):
             part = ids[:, start : start + CHUNK]
             end = start + part.shape[1]
             write = torch.arange(start, end, device=ids.device)[None]
             cache.at = Positions(write, window=end, room=len(prompt))
-            logits = self._network.run_slots(part, cache)
-        return cache, logits
+            logits, hidden = self._network.run_slots(part, cache, reveal=self.reveal)
+            parts.append(hidden[0] if self.reveal else hidden)
+        return cache, logits, torch.cat(parts)
 
 
 class PaddedForward:
@@ -115,8 +135,10 @@ class PaddedForward:
     def __init__(self, network: Network, prompts: Sequence[Sequence[int]]) -> None:
         self._network = network
         self._cache = network.plain_cache()
+        self.reveal, self.hidden = False, list[Tensor]()
         width = max(map(len, prompts))
         padding = [width - len(prompt) for prompt in prompts]
+        self._lengths = list(map(len, prompts))
         # The mask hides the padding, so any id will do; 0 is in every vocabulary.
         ids = [[0] * pad + list(prompt) for pad, prompt in zip(padding, prompts, strict=True)]
         self._ids = torch.tensor(ids, device=network.device)
@@ -124,7 +146,9 @@ class PaddedForward:
 
     def prefill(self) -> Tensor:
         """Reads all prompts in one forward."""
-        return self._run(self._ids)
+        logits = self._run(self._ids)
+        self.hidden = [hidden[-length:] for hidden, length in zip(self.hidden, self._lengths, strict=False)]
+        return logits
 
     def step(self, tokens: Tensor) -> Tensor:
         """Reads one token per row."""
@@ -137,7 +161,8 @@ class PaddedForward:
         self._network.select_plain(self._cache, alive)
 
     def _run(self, ids: Tensor) -> Tensor:
-        logits, self._cache = self._network.run_plain(ids, self._cache, self._mask)
+        (logits, hidden), self._cache = self._network.run_plain(ids, self._cache, self._mask, reveal=self.reveal)
+        self.hidden = list(hidden)
         return logits
 
 
@@ -148,6 +173,7 @@ class AloneForward:
         self._network = network
         self._prompts = prompts
         self._caches: list[Any] = [network.plain_cache() for _ in prompts]
+        self.reveal, self.hidden = False, list[Tensor]()
 
     def prefill(self) -> Tensor:
         """Reads the prompts one after the other."""
@@ -159,14 +185,25 @@ class AloneForward:
 
     def select(self, alive: Tensor) -> None:
         """Forgets all rows but some."""
-        self._caches = [self._caches[row] for row in alive.tolist()]
+        self._caches = apart(self._caches, alive)
 
     def _run(self, rows: list[Tensor]) -> Tensor:
-        logits = []
+        said = []
         for row, ids in enumerate(rows):
-            row_logits, self._caches[row] = self._network.run_plain(ids, self._caches[row], None)
-            logits.append(row_logits)
-        return torch.cat(logits)
+            one, self._caches[row] = self._network.run_plain(ids, self._caches[row], None, reveal=self.reveal)
+            said.append(one)
+        self.hidden = [hidden for one in said for hidden in one.hidden]
+        return torch.cat([one.logits for one in said])
+
+
+def apart(rows: Sequence[T], alive: Tensor) -> list[T]:
+    """Some rows by index; one that is named again is copied, as each writes into what it holds."""
+    seen: set[int] = set()
+    chosen = []
+    for row in alive.tolist():
+        chosen.append(copy.deepcopy(rows[row]) if row in seen else rows[row])
+        seen.add(row)
+    return chosen
 
 
 Way = Callable[[Any, Sequence[Sequence[int]]], Forward]

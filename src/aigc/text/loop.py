@@ -13,7 +13,7 @@ from aigc import random
 from aigc.kernels import Status
 from aigc.sampling import Noise, Sampler, select
 
-__all__ = ["Drawn", "Forward", "Loop"]
+__all__ = ["Drawn", "Forward", "Loop", "Revealing"]
 
 
 class Forward(Protocol):
@@ -31,8 +31,20 @@ class Forward(Protocol):
         ...
 
     def select(self, alive: Tensor) -> None:
-        """Forgets all rows but some, given by index."""
+        """Forgets all rows but some, given by index. One that is named again goes on as a row of its own."""
         ...
+
+
+class Revealing(Forward, Protocol):
+    """A forward that can show what it makes of each token before the head.
+
+    Attributes:
+        reveal: Whether it does; set before the prompts are read.
+        hidden: Of each row, the last layer's states of the tokens that were read last, `(tokens, width)`.
+    """
+
+    reveal: bool
+    hidden: list[Tensor]
 
 
 class Drawn(NamedTuple):

@@ -33,6 +33,7 @@ from aigc.sampling import (
 from aigc.text import masked, seq2seq
 from aigc.text._transformers import Recommended, Vocabulary
 from aigc.text._transformers_kinds import MaskedNetwork, Network, Seq2SeqNetwork
+from aigc.text.guidance import Guidance
 from aigc.text.results import Completion, Completions, Filled, Score
 from aigc.text.rows import Framed, Request
 from aigc.text.scoring import token_logprobs
@@ -41,8 +42,10 @@ __all__ = [
     "ChatOptions",
     "Chosen",
     "Message",
+    "Options",
     "Seeds",
     "Stops",
+    "StreamOptions",
     "Writers",
     "base_seed",
     "build",
@@ -68,15 +71,28 @@ Writer = Part | Sampler[Any]
 Writers = Writer | Sequence[Writer]
 
 
-class ChatOptions(TypedDict, total=False):
-    """What `Generator.chat` takes besides messages."""
+class Options(TypedDict, total=False):
+    """What every way to write takes: see `Generator.generate`."""
 
     max_new_tokens: int
     sampler: Writers | None
     seed: Seeds
     stop: Stops
-    logprobs: bool
     speculate: Any
+    guidance: Guidance | None
+
+
+class StreamOptions(Options, total=False):
+    """What `Generator.astream` takes besides prompts."""
+
+    n: int
+    batch_size: int | None
+
+
+class ChatOptions(Options, total=False):
+    """What `Generator.chat` takes besides messages."""
+
+    logprobs: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +111,8 @@ class Chosen:
         rows, limits = [request.index for request in part], [request.limit for request in part]
         if len(self.samplers) == 1:
             return within(take(self.samplers[0], torch.tensor(rows)), limits)
-        return within(PerRow(tuple(self.samplers[row] for row in rows)), limits)
+        own = tuple(self.samplers[row] for row in rows)
+        return within(own[0] if len(own) == 1 else PerRow(own), limits)
 
 
 def strings(name: str, values: object) -> list[str]:
@@ -156,13 +173,14 @@ def build(
     seed: Seeds,
     network: Network,
     first: int = 0,
+    name: str = "prompts",
 ) -> list[Request]:
     """Turns encoded prompts into rows, prompt by prompt, each with its seed and its limit; `first` prompts came before."""
     n, max_new_tokens = check_counts(n=n, max_new_tokens=max_new_tokens)
     seeds = _seeds(seed, len(prompts) * n, first=first * n)
     framed = []
     for i, (text, ids) in enumerate(prompts):
-        row = _frame(network, f"prompts[{first + i}]", text, ids, max_new_tokens)
+        row = _frame(network, f"{name}[{first + i}]", text, ids, max_new_tokens)
         check_ids(row.source or row.ids, network.vocabulary)
         framed.append((text, row))
     return [

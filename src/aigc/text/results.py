@@ -56,6 +56,7 @@ class Completion:
         prompt: The prompt as it was given.
         status: The kernel's verdict on the last logits: `Status.OK` unless the row ended in error.
         pieces: The text of each token; empty strings where a character took several.
+        score: What a search ranked the text by, larger is better: see `BeamSearch` and `BestOf`. None without a search.
     """
 
     text: str
@@ -66,6 +67,7 @@ class Completion:
     prompt: str
     status: Status = Status.OK
     pieces: tuple[str, ...] = field(default=())
+    score: float | None = None
 
     def __repr__(self) -> str:
         return f"Completion({_short(self.text)!r}, {len(self.tokens)} tokens, {self.finish_reason!r}, seed={self.seed})"

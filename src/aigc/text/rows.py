@@ -1,6 +1,6 @@
 """A row: one text that is being written, with everything that belongs to it alone."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
 from aigc.kernels import Status
@@ -30,6 +30,7 @@ class Request:
         seed: The row's own seed.
         limit: How many tokens it may write, at least one.
         source: The ids that an encoder reads; empty where there is none.
+        negative: The ids that guidance reads instead of a prompt; empty without guidance.
     """
 
     index: int
@@ -38,6 +39,7 @@ class Request:
     seed: int
     limit: int
     source: tuple[int, ...] = ()
+    negative: tuple[int, ...] = ()
 
     @property
     def read(self) -> tuple[int, ...]:
@@ -89,6 +91,13 @@ class Row:
     pieces: list[str] = field(default_factory=list)
     finish_reason: FinishReason | None = None
     status: Status = Status.OK
+    score: float | None = None
+
+    def fork(self) -> "Row":
+        """A copy, for a text that goes on otherwise."""
+        tokens, logprobs, pieces = list(self.tokens), list(self.logprobs), list(self.pieces)
+        decoder, stops = self.decoder.fork(), replace(self.stops)
+        return replace(self, decoder=decoder, stops=stops, tokens=tokens, logprobs=logprobs, pieces=pieces)
 
     def push(self, token: int, logprob: float, *, end: bool) -> Chunk:
         """Takes a token that was drawn; `end` says that it is an end-of-text token."""
@@ -131,7 +140,16 @@ class Row:
             prompt=self.request.prompt,
             status=self.status,
             pieces=tuple(self.pieces),
+            score=self.score,
         )
+
+    def chunks(self, index: int) -> list[Chunk]:
+        """The chunks of a text that was written before it was known to be wanted, as the row of this index."""
+        drawn = zip(self.pieces, self.tokens, self.logprobs, strict=True)
+        chunks = [Chunk(index, piece, token, logprob) for piece, token, logprob in drawn]
+        if self.status is not Status.OK or not chunks:
+            return [*chunks, Chunk(index, "", None, None, self.finish_reason)]
+        return [*chunks[:-1], replace(chunks[-1], finish_reason=self.finish_reason)]
 
     def _flush(self) -> str:
         text = self.stops.push(self.decoder.finish())

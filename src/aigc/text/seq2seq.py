@@ -15,6 +15,7 @@ from torch import Tensor
 
 from aigc._checks import fail
 from aigc.text._transformers_kinds import Seq2SeqNetwork
+from aigc.text.forwards import apart
 from aigc.text.rows import Framed
 from aigc.text.slots import round_up
 
@@ -83,7 +84,7 @@ class ApartForward:
 
     def select(self, alive: Tensor) -> None:
         """Forgets all rows but some."""
-        self._rows = [self._rows[row] for row in alive.tolist()]
+        self._rows = apart(self._rows, alive)
 
 
 def frame(network: Seq2SeqNetwork, name: str, ids: Sequence[int], wanted: int) -> Framed:

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 
 from aigc.kernels import Status
+from aigc.text.contrastive import ContrastiveLoop
 from aigc.text.loop import Drawn, Loop
 from aigc.text.results import Chunk
 from aigc.text.rows import Step, Written
@@ -14,7 +15,7 @@ __all__ = ["write"]
 
 def write(
     rows: Sequence[Written],
-    loop: Loop | SpeculativeLoop,
+    loop: Loop | SpeculativeLoop | ContrastiveLoop,
     *,
     ends: Collection[int],
     turn: AbstractContextManager[object],

@@ -40,6 +40,8 @@ class PackedForward:
         self._lengths = [len(prompt) for prompt in prompts]
         self._steps = Steps()
         self._slots = Slots(self._layers, rows=0, blocks=1, dtype=decoder.tokens.dtype)
+        self.reveal, self.hidden = False, list[Tensor]()
+        self._states = torch.empty(0)  # of the tokens that were read last, if they are to be revealed
 
     def prefill(self) -> Tensor:
         """Reads each distinct prompt once, several at a time."""
@@ -48,15 +50,20 @@ class PackedForward:
         self._slots = Slots(self._layers, rows=len(source), blocks=blocks, dtype=self._decoder.tokens.dtype)
         pieces = [self._piece(prompt, row) for prompt, row in source.items()]
         last: dict[int, Tensor] = {}  # a prompt in several parts leaves the logits of its last
+        states: dict[int, list[Tensor]] = {row: [] for row in source.values()}
         for part in chunks(pieces, CHUNK):
             tokens = read(part, self._kinds, self._slots, prompts=True)
             last |= dict(zip((piece.row for piece in part), self._run(tokens), strict=False))
+            if self.reveal:
+                for piece, seen in zip(part, torch.split(self._states, [len(piece.ids) for piece in part]), strict=True):
+                    states[piece.row].append(seen)
         if self._past is not None:
             for prompt, row in source.items():
                 self._past.keep(prompt, self._slots, row)
         rows = [source[prompt] for prompt in self._prompts]
         if len(source) < len(rows):
             self._slots = self._slots.select(torch.tensor(rows))
+        self.hidden = [torch.cat(states[row]) for row in rows] if self.reveal else []
         return torch.stack([last[row] for row in rows])
 
     @property
@@ -86,13 +93,17 @@ class PackedForward:
         self._slots.reserve(max(self._lengths) + 1)
         queries = [Query(row, length) for row, length in zip(self._rows, self._lengths, strict=True)]
         self._lengths = [length + 1 for length in self._lengths]
-        return self._run(self._steps.read(tokens, queries, self._kinds, self._slots))[: len(tokens)]
+        logits = self._run(self._steps.read(tokens, queries, self._kinds, self._slots))[: len(tokens)]
+        self.hidden = list(self._states[:, None])
+        return logits
 
     def select(self, alive: Tensor) -> None:
         """Forgets all rows but some. Their slots stay where they are until half of all are unused."""
         kept = alive.tolist()
         self._rows = [self._rows[i] for i in kept]
         self._lengths = [self._lengths[i] for i in kept]
+        if len(set(self._rows)) < len(self._rows):  # rows that part from here on need slots of their own
+            self._slots, self._rows = self._slots.apart(self._rows, self._lengths)
         if 2 * len(kept) <= self._slots.rows:
             self._slots = self._slots.select(torch.tensor(self._rows))
             self._rows = list(range(len(kept)))
@@ -112,6 +123,7 @@ class PackedForward:
         x = decoder.embed(tokens.ids, tokens.positions)
         for layer, block in enumerate(decoder.blocks):
             x = block.run(x, partial(self._attend, layer, tokens, turns))
+        self._states = decoder.norm(x[: tokens.count]) if self.reveal else self._states
         last = F.pad(tokens.last, (0, max(0, LANES - len(tokens.last))))
         return decoder.logits(x[last])
 

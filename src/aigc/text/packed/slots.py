@@ -72,6 +72,27 @@ class Slots:
         chosen.values = [values[rows] for values in self.values]
         return chosen
 
+    def apart(self, rows: Sequence[int], lengths: Sequence[int]) -> "tuple[Slots, list[int]]":
+        """Gives each of some rows slots of its own, those of `lengths` tokens copied; returns where each row is now.
+
+        The first row that is in a place stays there; the others go where nobody is, or all are copied if there is no room.
+        """
+        spare = sorted(set(range(self.rows)) - set(rows))
+        if len(rows) - len(set(rows)) > len(spare):
+            return self.select(torch.tensor(rows)), list(range(len(rows)))
+        places: list[int] = []
+        for row, length in zip(rows, lengths, strict=True):
+            place = spare.pop(0) if row in places else row
+            if place != row:
+                blocks = -(-length // BLOCK)
+                for keys, values in zip(self.keys, self.values, strict=True):
+                    keys[place, :, :blocks] = keys[row, :, :blocks]
+                    values[place, :, : blocks * BLOCK] = values[row, :, : blocks * BLOCK]
+                    # What is not filled yet is multiplied by 0, and who was here before may have left NaN.
+                    keys[place, :, blocks:], values[place, :, blocks * BLOCK :] = 0, 0
+            places.append(place)
+        return self, places
+
 
 class Places(NamedTuple):
     """Where tokens are written: row and slot, and the slot's block and place in it, int64 `(tokens,)` each."""
