@@ -13,26 +13,32 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-_HOMES = {"AigcError": "aigc.errors", "Generator": "aigc.text"}
-_MODULES = ("checkpoint", "device", "errors", "kernels", "random", "sampling", "text")
+_HOMES = {"VAE": "aigc.vae", "AigcError": "aigc.errors", "Generator": "aigc.text"}
+_MODULES = ("checkpoint", "data", "device", "errors", "kernels", "nets", "random", "sampling", "text", "training", "vae")
 
 __all__ = [
+    "VAE",
     "AigcError",
     "Generator",
     "__version__",
     "checkpoint",
+    "data",
     "device",
     "errors",
     "kernels",
+    "nets",
     "random",
     "sampling",
     "text",
+    "training",
+    "vae",
 ]
 
 if TYPE_CHECKING:
-    from aigc import checkpoint, device, errors, kernels, random, sampling, text
+    from aigc import checkpoint, data, device, errors, kernels, nets, random, sampling, text, training, vae
     from aigc.errors import AigcError
     from aigc.text import Generator
+    from aigc.vae import VAE
 
 
 def __getattr__(name: str) -> Any:

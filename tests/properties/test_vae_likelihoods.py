@@ -67,7 +67,10 @@ def test_categorical_adds_up_to_one(seed: int, n: int, classes: int, scale: floa
 )
 @settings(max_examples=100, deadline=None)
 def test_discretised_logistic_adds_up_to_one(bins: int, location: float, log_scale: float, dtype: torch.dtype) -> None:
-    x, tolerance = levels(bins).to(dtype), 1e-10 if dtype == torch.float64 else 2e-4  # float32: a bin edge is off by 2^-24 / s
+    x, tolerance = (
+        levels(bins).to(dtype),
+        1e-10 if dtype == torch.float64 else 2e-4,
+    )  # float32: a bin edge is off by 2^-24 / s
     parameters = torch.tensor([[location, log_scale]], dtype=dtype).expand(bins, 2)
     logp = DiscretisedLogistic(bins).log_prob(parameters, x)
     assert logp.isfinite().all()
@@ -154,7 +157,9 @@ def test_locations_integrate_to_one(kind: Any, location: float, log_scale: float
     reach = 45 * scale if kind is Laplace else 12 * scale
     right = (nodes + 1) / 2 * reach
     x = torch.cat([location - right, location + right])[:, None]
-    reference = (distributions.Laplace if kind is Laplace else distributions.Normal)(*torch.tensor([location, scale], dtype=torch.float64))
+    reference = (distributions.Laplace if kind is Laplace else distributions.Normal)(
+        *torch.tensor([location, scale], dtype=torch.float64)
+    )
     predicted = torch.tensor([[location, log_scale]], dtype=torch.float64).expand(400, 2)
     for logp in (kind(scale).log_prob(predicted[:, :1], x), kind("predicted").log_prob(predicted, x)):
         assert float((logp.exp() * weights.repeat(2)).sum() * reach / 2) == pytest.approx(1, abs=1e-9)

@@ -1,5 +1,6 @@
 """VAEs as mathematics: densities, likelihoods, bounds, priors and quantisers, each checked against closed forms.
 
+model.py        VAE: the model; learning.py how it is trained, files.py how it is kept, paths.py ways between codes
 gaussian.py     DiagonalGaussian: what an encoder's output says of a code
 likelihoods/    what a decoder's output says of data
 priors/         where codes come from
@@ -21,10 +22,12 @@ from aigc.vae.estimates import (
     log_mean_exp,
 )
 from aigc.vae.gaussian import DiagonalGaussian
+from aigc.vae.model import VAE
 
 __all__ = [
     "ELBO",
     "IWAE",
+    "VAE",
     "Bound",
     "Diagnosis",
     "DiagonalGaussian",

@@ -93,7 +93,9 @@ def _net(net: nn.Module) -> Any:
 def _build_net(config: Mapping[str, Any], name: str) -> nn.Module:
     described = config.get(name)
     if described is None:
-        raise fail(name, "given: the one that was saved is not of aigc.nets", None, f"Call from_pretrained(folder, {name}=...).")
+        raise fail(
+            name, "given: the one that was saved is not of aigc.nets", None, f"Call from_pretrained(folder, {name}=...)."
+        )
     return nets.build(described)
 
 

@@ -84,10 +84,8 @@ def fit(
     _check(vae, first, found, transform)
     parameters = [parameter for parameter in vae.parameters() if parameter.requires_grad]
     chosen = torch.optim.Adam(parameters, lr=lr, fused=True) if optimizer is None else optimizer(parameters)
-    phase = Phase(
-        "loss", _loss(vae, transform), optimizer=chosen, accumulate=accumulate, clip=clip, schedule=schedule, precision=precision
-    )
-    training = vae.training
+    how: dict[str, Any] = {"accumulate": accumulate, "clip": clip, "schedule": schedule, "precision": precision}
+    phase = Phase("loss", _loss(vae, transform), optimizer=chosen, **how)
     vae.train()
     averages = {} if average is None else {"vae": EMA(vae, half_life=average, ramp=0.1)}
     history = run(
@@ -110,7 +108,7 @@ def fit(
     )
     for ema in averages.values():
         vae.load_state_dict(ema.average.state_dict())
-    vae.train(training)
+    vae.eval()
     _warn(vae, first, transform)
     return history
 
