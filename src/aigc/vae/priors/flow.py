@@ -79,9 +79,9 @@ class Flow(nn.Module):
 
 @torch.no_grad()
 def _begin(flow: nn.Module, seed: int) -> None:
-    """Draws the weights of linear layers anew, by seed; as torch does, but from no global generator."""
+    """Draws the weights anew, by seed: of linear layers as torch does, but from no global generator."""
     rng = torch.Generator().manual_seed(random.stream(random.check_seed("seed", seed), 0))
     for layer in flow.modules():
-        if isinstance(layer, nn.Linear):
-            for values in layer.parameters():
-                values.uniform_(-1, 1, generator=rng).mul_(layer.in_features**-0.5)
+        scale = layer.in_features**-0.5 if isinstance(layer, nn.Linear) else 1.0
+        for values in layer.parameters(recurse=False):
+            values.uniform_(-1, 1, generator=rng).mul_(scale)
