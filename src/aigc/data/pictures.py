@@ -133,6 +133,8 @@ def write_gif(path: str | Path, frames: Tensor | Sequence[Tensor], *, fps: float
     if isinstance(fps, bool) or not isinstance(fps, int | float) or not 0.01 <= fps <= 50:
         raise fail("fps", "a number in [0.01, 50]", fps, "Readers slow down what is faster.")
     scale = integer("scale", scale, low=1)
+    if max(frames.shape[2:]) * scale > 65535:
+        raise fail("frames", "of at most 65,535 pixels along a side", (frames.shape[2] * scale, frames.shape[3] * scale))
     levels = _levels(frames)
     # Rounded as a whole, so that a film takes as long as it should.
     ends = [round(100 * (i + 1) / fps) for i in range(len(levels))]

@@ -1,0 +1,190 @@
+"""Nets by configuration, and pairs of nets that suit data of a shape."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
+
+from aigc import random
+from aigc._checks import fail, fail_type
+from aigc.nets._shapes import check_sequence
+from aigc.nets.conditions import Condition
+from aigc.nets.convolutional import ConvDecoder, ConvEncoder
+from aigc.nets.hierarchical import HierarchicalDecoder, HierarchicalEncoder
+from aigc.nets.mlp import MLPDecoder, MLPEncoder
+
+__all__ = ["Decoder", "Encoder", "Kind", "Net", "build", "for_images", "for_sounds", "hierarchical"]
+
+Kind = Literal["conv", "residual", "mlp"]
+Encoder = MLPEncoder | ConvEncoder
+Decoder = MLPDecoder | ConvDecoder
+Net = Encoder | Decoder | HierarchicalEncoder | HierarchicalDecoder
+
+NETS: dict[str, type[Net]] = {
+    "ConvDecoder": ConvDecoder,
+    "ConvEncoder": ConvEncoder,
+    "HierarchicalDecoder": HierarchicalDecoder,
+    "HierarchicalEncoder": HierarchicalEncoder,
+    "MLPDecoder": MLPDecoder,
+    "MLPEncoder": MLPEncoder,
+}
+
+
+def build(config: Mapping[str, Any]) -> Net:
+    """Builds a net by the configuration of another, with the weights that other began with.
+
+    The name in it is looked up in a fixed table; nothing is imported.
+
+    Args:
+        config: What a net's `.config` says.
+
+    Raises:
+        ParameterError: If there is no such net, or an argument is unknown, missing or out of range.
+
+    Example:
+        >>> net = MLPEncoder((1, 8, 8), 2, hidden=(16,), seed=7)
+        >>> net.config["net"], net.config["hidden"], net.config["seed"]
+        ('MLPEncoder', [16], 7)
+        >>> (build(net.config).head.weight == net.head.weight).all()
+        tensor(True)
+    """
+    if not isinstance(config, Mapping):
+        raise fail_type("config", "what a net's .config says", config)
+    name = config.get("net")
+    if not isinstance(name, str) or name not in NETS:
+        raise fail("config['net']", f"one of {', '.join(NETS)}", name, "Give nets of your own to from_pretrained.")
+    given = {key: value for key, value in config.items() if key != "net"}
+    known = inspect.signature(NETS[name]).parameters
+    missing = [key for key, argument in known.items() if argument.default is argument.empty and key not in given]
+    if missing or not set(given) <= set(known):
+        raise fail("config", f"arguments of {name}: {', '.join(known)}", sorted(given))
+    return NETS[name](**given)
+
+
+def for_images(
+    shape: Sequence[int],
+    latent: int,
+    *,
+    kind: Kind = "conv",
+    condition: Condition | None = None,
+    outputs: int = 1,
+    seed: int = 0,
+) -> tuple[Encoder, Decoder]:
+    """Builds an encoder and a decoder for images.
+
+    Args:
+        shape: `(channels, height, width)`: any sides, of which one is above 4; an MLP takes any.
+        latent: Features.
+        kind: `"conv"` is small and fast; `"residual"` has several times the layers; `"mlp"` knows no places.
+        condition: `nets.Classes`, `nets.Vector` or None.
+        outputs: Parameters of the likelihood for each number: its `size`.
+        seed: Of the first weights of both.
+
+    Raises:
+        ParameterError: If an argument is out of range.
+
+    Example:
+        >>> import torch
+        >>> encoder, decoder = for_images((1, 28, 28), 32)
+        >>> mean, log_std = encoder(torch.zeros(5, 1, 28, 28)).chunk(2, -1)
+        >>> decoder(mean).shape
+        torch.Size([5, 1, 28, 28])
+    """
+    sides = check_sequence("shape", shape)
+    if len(sides) != 3:
+        raise fail("shape", "(channels, height, width)", sides)
+    largest = max(sides[1:])
+    width = 64 if largest <= 16 else 32 if largest <= 64 else 16
+    return _pair(sides, latent, kind, condition, outputs, seed, width)
+
+
+def for_sounds(
+    shape: Sequence[int],
+    latent: int,
+    *,
+    kind: Kind = "conv",
+    condition: Condition | None = None,
+    outputs: int = 1,
+    seed: int = 0,
+) -> tuple[Encoder, Decoder]:
+    """Builds an encoder and a decoder for sound, or other signals along one axis.
+
+    Args:
+        shape: `(channels, length)`: any length above 8; an MLP takes any.
+        latent: As for `for_images`.
+        kind: As for `for_images`.
+        condition: As for `for_images`.
+        outputs: As for `for_images`.
+        seed: As for `for_images`.
+
+    Raises:
+        ParameterError: If an argument is out of range.
+
+    Example:
+        >>> import torch
+        >>> encoder, decoder = for_sounds((1, 8192), 64, outputs=2)
+        >>> decoder(encoder(torch.zeros(5, 1, 8192))[:, :64]).shape
+        torch.Size([5, 2, 1, 8192])
+    """
+    sides = check_sequence("shape", shape)
+    if len(sides) != 2:
+        raise fail("shape", "(channels, length)", sides)
+    return _pair(sides, latent, kind, condition, outputs, seed, 32)
+
+
+def hierarchical(
+    shape: Sequence[int],
+    channels: Sequence[int] = (16, 8, 4),
+    *,
+    width: int = 32,
+    blocks: int = 1,
+    finest: int = 0,
+    condition: Condition | None = None,
+    outputs: int = 1,
+    seed: int = 0,
+) -> tuple[HierarchicalEncoder, HierarchicalDecoder]:
+    """Builds both nets of a hierarchy of latents.
+
+    Args:
+        shape: `(channels, height, width)` or `(channels, length)`.
+        channels: Of the latent of each layer, the coarsest first; usually two to four.
+        width: Channels of the finest scales.
+        blocks: Residual blocks at each scale but the finest.
+        finest: Residual blocks at the finest scale, which take the most time; with them it can have a latent too.
+        condition: `nets.Classes`, `nets.Vector` or None.
+        outputs: Parameters of the likelihood for each number: its `size`.
+        seed: Of the first weights of both.
+
+    Raises:
+        ParameterError: If an argument is out of range, or there are more layers than scales.
+
+    Example:
+        >>> import torch
+        >>> encoder, decoder = hierarchical((1, 28, 28), (4, 2), width=8)
+        >>> decoder(torch.zeros(5, decoder.latent)).shape
+        torch.Size([5, 1, 28, 28])
+    """
+    common: dict[str, Any] = {"width": width, "blocks": blocks, "finest": finest, "condition": condition}
+    encoder = HierarchicalEncoder(shape, len(check_sequence("channels", channels)), seed=random.stream(seed, 0), **common)
+    return encoder, HierarchicalDecoder(channels, shape, outputs=outputs, seed=random.stream(seed, 1), **common)
+
+
+def _pair(
+    shape: tuple[int, ...],
+    latent: int,
+    kind: Kind,
+    condition: Condition | None,
+    outputs: int,
+    seed: int,
+    width: int,
+) -> tuple[Encoder, Decoder]:
+    if kind not in get_args(Kind):
+        raise fail("kind", f"one of {', '.join(get_args(Kind))}", kind)
+    one, two = random.stream(seed, 0), random.stream(seed, 1)
+    if kind == "mlp":
+        decoder = MLPDecoder(latent, shape, outputs=outputs, condition=condition, seed=two)
+        return MLPEncoder(shape, latent, condition=condition, seed=one), decoder
+    blocks = 2 if kind == "residual" else 0
+    return (
+        ConvEncoder(shape, latent, blocks=blocks, condition=condition, seed=one, width=width),
+        ConvDecoder(latent, shape, outputs=outputs, blocks=blocks, condition=condition, seed=two, width=width),
+    )
