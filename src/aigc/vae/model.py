@@ -56,7 +56,7 @@ class VAE(nn.Module):
         ParameterError: If neither `latent` nor `prior` is given, or they contradict each other.
 
     Example:
-        >>> x = torch.rand(64, 5, generator=torch.Generator().manual_seed(0))
+        >>> x = torch.rand(64, 1, generator=torch.Generator().manual_seed(0)) * torch.arange(1.0, 6.0)
         >>> vae = VAE(nets.MLPEncoder((5,), 2, hidden=(16,)), nets.MLPDecoder(2, (5,), hidden=(16,)), latent=2)
         >>> vae.fit(x, epochs=20, batch_size=32, seed=0, lr=0.01, progress=False).done
         40
