@@ -27,12 +27,14 @@ rows.py            a text in the making
 decoding.py        ids to text
 stopping.py        stop strings
 scoring.py         log-probabilities of given texts
+detecting.py       watermarks of given texts
 results.py         what comes back
 """
 
 from aigc.device import preserved_environment
 
 with preserved_environment():  # transformers brings in torch's compiler, which sets a variable for its cache
+    from aigc.text.detecting import detect
     from aigc.text.gaps import Infilling
     from aigc.text.generator import Generator
     from aigc.text.progress import Progress
@@ -42,5 +44,5 @@ with preserved_environment():  # transformers brings in torch's compiler, which 
 
 __all__ = [
     "Candidate", "Chunk", "Completion", "Completions", "Filled", "Gap", "Generator", "Infilling", "Progress",
-    "PromptLookup", "Score", "Session",
+    "PromptLookup", "Score", "Session", "detect",
 ]  # fmt: skip
