@@ -46,14 +46,7 @@ class Temperature(Parametric):
 
     def __call__(self, logits: Tensor, /) -> Tensor:
         """Divides; half precision becomes float32, where the quotients still differ."""
-        x = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
-        top = x.amax(-1, keepdim=True)
-        ok = top.isfinite()
-        t = column(self.t, x)
-        limits = torch.finfo(x.dtype)  # an extreme temperature must not become 0 or infinite when it is rounded
-        scaled = (x - top.where(ok, 0.0)) / t.where(t > 0, 1.0).to(x.dtype).clamp(limits.tiny, limits.max)
-        scaled = scaled.where(t > 0, _first(scaled))
-        return scaled.where(ok, x)
+        return tempered(logits, column(self.t, logits))
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -148,6 +141,17 @@ class Greedy(Parametric):
     def __call__(self, logits: Tensor, /) -> Tensor:
         """Keeps one."""
         return Temperature(0.0)(logits)
+
+
+def tempered(logits: Tensor, t: Tensor) -> Tensor:
+    """Divides logits `(*rows, vocab)` by temperatures of at least 0, float64 `(*rows, 1)`."""
+    x = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+    top = x.amax(-1, keepdim=True)
+    ok = top.isfinite()
+    limits = torch.finfo(x.dtype)  # an extreme temperature must not become 0 or infinite when it is rounded
+    scaled = (x - top.where(ok, 0.0)) / t.where(t > 0, 1.0).to(x.dtype).clamp(limits.tiny, limits.max)
+    scaled = scaled.where(t > 0, _first(scaled))
+    return scaled.where(ok, x)
 
 
 def _check(**given: Any) -> None:

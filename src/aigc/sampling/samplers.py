@@ -104,7 +104,10 @@ class Categorical:
         if all(memory is None for memory in state.memories):
             return state
         pairs = zip(parts_of(self.filter), state.memories, strict=True)
-        updated = [cast("Memory[Any]", part).update(old, drawn) if has_memory(part) else None for part, old in pairs]
+        updated = [
+            cast("Memory[Any]", take(part, state.places)).update(old, drawn) if has_memory(part) else None
+            for part, old in pairs
+        ]
         return state._replace(memories=tuple(updated))
 
     def _changed(self, filter: Part) -> "Categorical":
