@@ -65,6 +65,8 @@ PIECES = [
     NENG[:2],
     NENG[2:],
     (BU + NENG)[2:5],
+    b"\xffa",
+    b"a\xffab",
 ]
 BANNED = ["a", "ab", "aab", "abab", "bb", " a", "不能", "能", "ab不", "babab"]
 

@@ -105,6 +105,8 @@ STEPS = [0.4, 0.3, 0.2, 0.1]
         (TailFree(0.5), [0.28, 0.24, 0.2, 0.16, 0.12], 1),  # all 0: each of the three counts 1
         (TailFree(0.7), [0.28, 0.24, 0.2, 0.16, 0.12], 2),
         (TailFree(0.5), TEN, 10),
+        (Epsilon(0.25), [0.5, 0.25, 0.25], 3),  # at least, and exp(log 1/2) is 1/2 to the bit
+        (Epsilon(0.2500001), [0.5, 0.25, 0.25], 1),
         # Tops at least the threshold: all but the last go.
         (XTC(0.09, 1.0), STEPS, {3}),
         (XTC(0.15, 1.0), STEPS, {2, 3}),

@@ -36,7 +36,9 @@ def masses(logits: Tensor) -> Masses:
 
 def entropy(z: Tensor, mass: Tensor, whole: Tensor) -> Tensor:
     r"""The entropy of rows in nats, $\log Z - \frac1Z \sum z e^z$, `(*rows, 1)`."""
-    return whole.log() - total(weighted(z, mass)) / whole
+    # Where one token has all but all of the mass, Z - 1 has digits that Z has lost.
+    rest = total(mass.where(z < 0, 0)) + ((z == 0).sum(-1, keepdim=True) - 1)
+    return rest.log1p() - total(weighted(z, mass)) / whole
 
 
 def weighted(z: Tensor, mass: Tensor) -> Tensor:

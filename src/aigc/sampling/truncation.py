@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from aigc.sampling._numbers import Parametric, check, column
@@ -20,7 +22,7 @@ from aigc.sampling._sums import entropy, masses, running, total, weighted
 
 __all__ = ["Epsilon", "Eta", "TailFree", "TopH", "TopNSigma", "Typical"]
 
-_FEW = (256, 4096)  # how many tokens to put in order before all of them
+_FEW = (256, 4096, 32768)  # how many tokens to put in order before all of them
 _EVEN = 1e-6  # second differences that add up to no more than this count as equal, as in llama.cpp
 
 
@@ -171,9 +173,9 @@ class TopH(Parametric):
     (Baghaei Potraghloo et al., arXiv:2509.02510). Each further token raises H(q), so there is one largest such set; however
     long it is, it is found. The most likely token is always kept, and tokens that tie with the last one are too.
 
-    `transformers` compares another number, the sum of $-p \log p$ over the kept tokens, which is not renormalised, and looks
-    at 100 tokens at most. Of ten tokens that are all but equal, at alpha 0.45, it keeps four, whose entropy is 0.6 of the
-    whole; here two are kept.
+    `transformers` compares another number, the sum of $-p \log p$ over the kept tokens, which is not renormalised, and it
+    looks at 100 tokens at most. Of ten tokens that are all but equal, at alpha 0.45, it keeps four, whose entropy is 0.6 of
+    the whole; here two are kept.
 
     Args:
         alpha: In (0, 1]; the paper uses 0.4. 1 keeps everything, bit for bit.
@@ -202,8 +204,9 @@ class TopH(Parametric):
 
         def crosses(below: Tensor, _: Tensor) -> Tensor:
             beginning = (-below).exp()
-            share = running(beginning)
-            return (share.log() - running(weighted(-below, beginning)) / share > most) & (alpha < 1)
+            beginning[..., 0] = 0  # in place of 1, as in `entropy`
+            rest = running(beginning)
+            return (rest.log1p() - running(weighted(-below, beginning)) / (1 + rest) > most) & (alpha < 1)
 
         below, first = _in_order(-z, crosses, (alpha == 1) | whole.isnan())
         edge = below.gather(-1, (first - 1).clamp(min=0)).where(first >= 0, math.inf)
@@ -239,9 +242,8 @@ class TailFree(Parametric):
         """Cuts where the curve is flat."""
         if logits.shape[-1] < 4:
             return logits.clone()
-        x = logits.contiguous().double()
-        z = x - x.amax(-1, keepdim=True)
-        ordered = z.sort(-1, descending=True).values
+        x = _descending(logits).double()
+        ordered = x - x[..., :1]
         mass = ordered.exp()
         p = mass / total(mass)
         there = ordered[..., 2:] > -math.inf
@@ -250,8 +252,16 @@ class TailFree(Parametric):
         share = column(self.z, logits)
         crossed = (running(curve) > share * total(curve))[..., 1:] & (share < 1)
         last = crossed.int().argmax(-1, keepdim=True)  # of the kept: crossed at place k - 1 says that k are
-        edge = ordered.gather(-1, last).where(crossed.any(-1, keepdim=True), -math.inf)
-        return logits.masked_fill(z < edge, -math.inf)
+        edge = x.gather(-1, last).where(crossed.any(-1, keepdim=True), -math.inf)
+        return logits.masked_fill(logits < edge, -math.inf)
+
+
+def _descending(x: Tensor) -> Tensor:
+    """The numbers of each row, sorted; NaN comes first."""
+    if x.device.type != "cpu":
+        return x.sort(-1, descending=True).values
+    array = (x.float() if x.dtype == torch.bfloat16 else x).numpy()
+    return torch.from_numpy(np.sort(array, -1)).flip(-1)  # torch sorts places too, which takes several times as long
 
 
 def _in_order(keys: Tensor, crosses: Callable[[Tensor, Tensor], Tensor], never: Tensor) -> tuple[Tensor, Tensor]:

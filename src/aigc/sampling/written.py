@@ -1,11 +1,11 @@
 """Filters that go by what was written: how much, and what."""
 
 import math
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,6 +18,7 @@ from aigc.sampling.words import Words
 
 __all__ = ["BannedStrings", "ForcedPrefix", "MinTokens"]
 
+_APART = b"\xff"  # no byte of UTF-8, and so of no string; a token may have it
 _NO_WORDS = "Run the filter in a Generator, or bind it."
 
 
@@ -248,11 +249,9 @@ class _Spelt:
         self._places = sorted({string[:length] for string in self._strings for length in range(len(string))})
         self._number = {place: i for i, place in enumerate(self._places)}
         self._longest = max(map(len, self._places))
-        found = re.compile(b"|".join(map(re.escape, self._strings)))
-        self._whole = {token for token, spelt in enumerate(spelling) if found.search(spelt)}
-        self._by_first: dict[bytes, list[int]] = {}  # the tokens that begin with a byte
-        for token, spelt in enumerate(spelling):
-            self._by_first.setdefault(spelt[:1], []).append(token)
+        self._all = _APART + _APART.join(spelling)
+        self._starts = np.cumsum([1, *(len(spelt) + 1 for spelt in spelling)])
+        self._whole = set().union(*map(self._tokens, self._strings))
         self._completing: dict[int, Tensor] = {}
 
     def completing(self, place: int) -> Tensor:
@@ -265,7 +264,7 @@ class _Spelt:
                 for length in range(1, len(string))
                 if begun.endswith(string[:length])
             }
-            tokens = self._whole.union(*map(self._beginning, missing))
+            tokens = self._whole.union(*(self._tokens(_APART + part) for part in missing))
             self._completing[place] = torch.tensor(sorted(tokens), dtype=torch.int64)
         return self._completing[place]
 
@@ -278,9 +277,16 @@ class _Spelt:
                 place = next(self._number[end] for end in ends if end in self._number)
         return place
 
-    def _beginning(self, bytes_: bytes) -> list[int]:
-        """The tokens that begin with some bytes."""
-        return [token for token in self._by_first.get(bytes_[:1], []) if self._spelling[token].startswith(bytes_)]
+    def _tokens(self, part: bytes) -> set[int]:
+        """The tokens that have some bytes in them; that begin with them, if `_APART` comes first."""
+        first = len(part) - len(part.removeprefix(_APART))
+        found, place = [], self._all.find(part)
+        while place >= 0:
+            found.append(place + first)
+            place = self._all.find(part, place + 1)
+        at = np.array(found, dtype=np.int64)
+        token = np.searchsorted(self._starts, at, side="right") - 1
+        return set(token[self._starts[token] == at].tolist() if first else token.tolist())
 
 
 def _in_order(name: str, ids: object) -> tuple[int, ...]:
