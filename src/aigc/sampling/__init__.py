@@ -13,6 +13,7 @@ mirostat.py     a truncation that steers surprise
 presets.py      chains of other systems, from their own parameters
 noise.py        the noise of a step
 words.py        what a sampler may ask of a tokenizer
+watermark.py    noise from a secret key, and how to find it in a text
 """
 
 from aigc.sampling.dry import DRY
@@ -27,6 +28,7 @@ from aigc.sampling.samplers import Categorical, PerRow, Sampler, as_sampler
 from aigc.sampling.shaping import XTC, Allowed, Banned, DynamicTemperature, LogitBias
 from aigc.sampling.state import select
 from aigc.sampling.truncation import Epsilon, Eta, TailFree, TopH, TopNSigma, Typical
+from aigc.sampling.watermark import Detection, Watermark, detect
 from aigc.sampling.words import Words, bind, within
 from aigc.sampling.written import BannedStrings, ForcedPrefix, MinTokens
 
@@ -38,6 +40,7 @@ __all__ = [
     "BannedStrings",
     "Categorical",
     "Chain",
+    "Detection",
     "DynamicTemperature",
     "Epsilon",
     "Eta",
@@ -64,11 +67,13 @@ __all__ = [
     "TopNSigma",
     "TopP",
     "Typical",
+    "Watermark",
     "Words",
     "as_sampler",
     "bind",
     "chain",
     "check_rows",
+    "detect",
     "explain",
     "has_memory",
     "is_greedy",

@@ -34,6 +34,7 @@ rows.py            a text in the making
 decoding.py        ids to text
 stopping.py        stop strings
 scoring.py         log-probabilities of given texts
+detecting.py       watermarks of given texts
 results.py         what comes back
 """
 
@@ -43,6 +44,7 @@ with preserved_environment():  # transformers brings in torch's compiler, which 
     from aigc.text.beams import BeamSearch
     from aigc.text.choosing import BestOf
     from aigc.text.contrastive import ContrastiveSearch
+    from aigc.text.detecting import detect
     from aigc.text.gaps import Infilling
     from aigc.text.generator import Generator
     from aigc.text.guidance import Guidance
@@ -53,5 +55,5 @@ with preserved_environment():  # transformers brings in torch's compiler, which 
 
 __all__ = [
     "BeamSearch", "BestOf", "Candidate", "Chunk", "Completion", "Completions", "ContrastiveSearch", "Filled", "Gap",
-    "Generator", "Guidance", "Infilling", "Progress", "PromptLookup", "Score", "Session",
+    "Generator", "Guidance", "Infilling", "Progress", "PromptLookup", "Score", "Session", "detect",
 ]  # fmt: skip
