@@ -28,7 +28,7 @@ from aigc.text.stopping import StopStrings
 from aigc.text.turns import lock_of
 from aigc.text.writing import write
 
-__all__ = ["Call", "Engine", "guesser"]
+__all__ = ["Call", "Engine"]
 
 _AHEAD = 16  # batches that are read ahead from an iterator of prompts, so that prompts of like lengths meet
 
@@ -80,11 +80,11 @@ class Engine:
         rows: int,
         *,
         n: int,
-        sampler: Writers | None,
-        stop: Stops,
+        sampler: Writers | None = None,
+        stop: Stops = None,
         batch_size: int | None = None,
         logprobs: bool = False,
-        speculate: "PromptLookup | Engine | None" = None,
+        speculate: Any = None,
     ) -> Call:
         """Checks how the rows of a call shall be written."""
         if batch_size is not None:
@@ -92,9 +92,17 @@ class Engine:
         chosen = requests.writers(sampler, rows, n=n, default=self._default_sampler).bind(self.words)
         stops = requests.stops(stop)
         requests.check_stops(self._network, stops)
-        if speculate is not None:
-            self._check_speculation(speculate)
-        return Call(chosen, stops, batch_size, logprobs, speculate)
+        guesses = _guesser(speculate)
+        if guesses is not None:
+            self._check_speculation(guesses)
+        return Call(chosen, stops, batch_size, logprobs, guesses)
+
+    def prepare(
+        self, prompts: str | Sequence[str], *, n: int = 1, max_new_tokens: int = 128, seed: Seeds = None, **how: Any
+    ) -> tuple[list[Request], Call]:
+        """Checks the arguments of a call: its rows, and how they shall be written."""
+        rows = self.rows(prompts, n=n, max_new_tokens=max_new_tokens, seed=seed)
+        return rows, self.call(len(rows), n=n, **how)
 
     def rows(
         self, prompts: str | Sequence[str], *, n: int, max_new_tokens: int, seed: Seeds, first: int = 0
@@ -110,10 +118,19 @@ class Engine:
         """Turns encoded prompts into rows."""
         return requests.build(encoded, n=n, max_new_tokens=max_new_tokens, seed=seed, network=self._network, first=first)
 
-    def conversation(self, messages: Sequence[dict[str, str]]) -> tuple[str, list[int]]:
-        """The text and the ids of a conversation."""
+    def answer(
+        self,
+        conversations: Sequence[list[dict[str, str]]],
+        *,
+        max_new_tokens: int = 128,
+        seed: Seeds = None,
+        **how: Any,
+    ) -> Completions:
+        """Answers conversations."""
         with lock_of(self._vocabulary.tokenizer):
-            return self._vocabulary.conversation(messages)
+            prompts = [self._vocabulary.conversation(conversation) for conversation in conversations]
+        rows = self.build(prompts, n=1, max_new_tokens=max_new_tokens, seed=seed)
+        return self.complete(rows, self.call(len(rows), n=1, **how), seed=seed)
 
     def complete(
         self, rows: list[Request], call: Call, *, seed: Seeds, progress: Watcher = False, resume: Completions | None = None
@@ -149,21 +166,9 @@ class Engine:
 
         return each(run(), logprobs=call.logprobs, reporter=reporter)
 
-    def chunks(
-        self,
-        prompts: str | Sequence[str],
-        *,
-        n: int,
-        max_new_tokens: int,
-        sampler: Writers | None,
-        seed: Seeds,
-        stop: Stops,
-        batch_size: int | None,
-        speculate: "PromptLookup | Engine | None" = None,
-    ) -> Iterator[list[Chunk]]:
+    def chunks(self, prompts: str | Sequence[str], **options: Any) -> Iterator[list[Chunk]]:
         """Checks the arguments of a stream, and writes it, in the order of the prompts."""
-        rows = self.rows(prompts, n=n, max_new_tokens=max_new_tokens, seed=seed)
-        call = self.call(len(rows), n=n, sampler=sampler, stop=stop, batch_size=batch_size, speculate=speculate)
+        rows, call = self.prepare(prompts, **options)
         return batches.once(self.steps(rows, call))
 
     def steps(self, rows: Sequence[Request], call: Call) -> Iterator[Step]:
@@ -247,7 +252,7 @@ class Engine:
         return requests.default_sampler(self._vocabulary.recommended(self._network.model))
 
 
-def guesser(speculate: Any) -> PromptLookup | Engine | None:
+def _guesser(speculate: Any) -> PromptLookup | Engine | None:
     """What makes the guesses that a caller asks for: nothing, a lookup, or the engine of a `Generator`."""
     chosen = getattr(speculate, "_engine", speculate)
     if chosen is None or isinstance(chosen, PromptLookup | Engine):

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 import torch
 
 from aigc import checkpoint
-from aigc import device as devices
-from aigc.text import files, plan, requests
-from aigc.text._transformers_files import download, load_tokenizer, save
-from aigc.text._transformers_kinds import adapt, load_model
+from aigc.text import plan, requests
+from aigc.text._transformers_files import save
+from aigc.text._transformers_kinds import adapt
 from aigc.text.asynchronous import iterate
-from aigc.text.engine import Engine, guesser
+from aigc.text.engine import Engine
 from aigc.text.gaps import Infilling
+from aigc.text.loading import load
 from aigc.text.progress import Reporter, Watcher
-from aigc.text.requests import ChatOptions, Message, Seeds, Stops, Writer, Writers
+from aigc.text.requests import ChatOptions, Message, Seeds, Stops, StreamOptions, Writer, Writers
 from aigc.text.results import Chunk, Completion, Completions, Filled, Score
 from aigc.text.session import Session
 from aigc.text.speculation import PromptLookup
@@ -103,14 +103,9 @@ class Generator:
             ModelFileError: If a file is damaged, missing, unsafe, or contradicts another.
             ResourceError: If the weights do not fit into the memory that is free.
         """
-        int8 = dtype == "int8"
-        placement = devices.place("cpu" if int8 and device == "auto" else device, dtype="auto" if int8 else dtype)
-        local = files.find(model)
-        folder = local or download(str(model), revision=revision)
-        files.inspect(folder, placement=placement, manifest=local is not None)
-        tokenizer = load_tokenizer(folder)
-        generator = cls(load_model(folder, dtype=placement.dtype).to(placement.device), tokenizer)
-        generator._engine.ready(int8=int8)
+        loaded = load(model, device=device, dtype=dtype, revision=revision)
+        generator = cls(loaded.model, loaded.tokenizer)
+        generator._engine.ready(int8=loaded.int8)
         return generator
 
     @property
@@ -190,9 +185,9 @@ class Generator:
             >>> [gen.generate(c.prompt, max_new_tokens=4, seed=[c.seed]).texts == [c.text] for c in out]
             [True, True]
         """
-        rows = self._engine.rows(prompts, n=n, max_new_tokens=max_new_tokens, seed=seed)
-        how: dict[str, Any] = {"sampler": sampler, "stop": stop, "batch_size": batch_size, "logprobs": logprobs}
-        call = self._engine.call(len(rows), n=n, **how, speculate=guesser(speculate))
+        how: dict[str, Any] = {"max_new_tokens": max_new_tokens, "sampler": sampler, "stop": stop, "batch_size": batch_size}
+        how |= {"speculate": speculate}
+        rows, call = self._engine.prepare(prompts, n=n, seed=seed, logprobs=logprobs, **how)
         return self._engine.complete(rows, call, seed=seed, progress=progress, resume=resume)
 
     def generate_each(
@@ -263,22 +258,12 @@ class Generator:
             >>> text == gen.generate("Once upon a time", max_new_tokens=8, seed=0)[0].text
             True
         """
-        how: dict[str, Any] = {"n": n, "max_new_tokens": max_new_tokens, "sampler": sampler, "seed": seed, "stop": stop}
-        steps = self._engine.chunks(prompts, **how, batch_size=batch_size, speculate=guesser(speculate))
+        how: dict[str, Any] = {"max_new_tokens": max_new_tokens, "sampler": sampler, "stop": stop, "batch_size": batch_size}
+        how |= {"speculate": speculate}
+        steps = self._engine.chunks(prompts, n=n, seed=seed, **how)
         return (chunk for step in steps for chunk in step)
 
-    def astream(
-        self,
-        prompts: str | Sequence[str],
-        *,
-        n: int = 1,
-        max_new_tokens: int = 128,
-        sampler: Writers | None = None,
-        seed: Seeds = None,
-        stop: Stops = None,
-        batch_size: int | None = None,
-        speculate: "PromptLookup | Generator | None" = None,
-    ) -> AsyncGenerator[Chunk, None]:
+    def astream(self, prompts: str | Sequence[str], **options: Unpack[StreamOptions]) -> AsyncGenerator[Chunk, None]:
         """Streams like `stream`, with the same arguments, and never blocks the event loop.
 
         All work is done on a thread of the model's own, and begins with the first chunk: arguments are checked then. When
@@ -292,24 +277,14 @@ class Generator:
             >>> asyncio.run(first())
             'goes on'
         """
-        how: dict[str, Any] = {"n": n, "max_new_tokens": max_new_tokens, "sampler": sampler, "seed": seed, "stop": stop}
-        chunks = partial(self._engine.chunks, prompts, **how, batch_size=batch_size, speculate=guesser(speculate))
-        return iterate(chunks, worker_of(self.model))
+        return iterate(partial(self._engine.chunks, prompts, **options), worker_of(self.model))
 
     @overload
     def chat(self, messages: Sequence[Message], **options: Unpack[ChatOptions]) -> Completion: ...
     @overload
     def chat(self, messages: Sequence[Sequence[Message]], **options: Unpack[ChatOptions]) -> Completions: ...
     def chat(
-        self,
-        messages: Sequence[Message] | Sequence[Sequence[Message]],
-        *,
-        max_new_tokens: int = 128,
-        sampler: Writers | None = None,
-        seed: Seeds = None,
-        stop: Stops = None,
-        logprobs: bool = False,
-        speculate: "PromptLookup | Generator | None" = None,
+        self, messages: Sequence[Message] | Sequence[Sequence[Message]], **options: Unpack[ChatOptions]
     ) -> Completion | Completions:
         """Answers a conversation, or each of several, in the format that the model was trained on.
 
@@ -317,12 +292,7 @@ class Generator:
 
         Args:
             messages: A list of `{"role": ..., "content": ...}`, or a list of such lists.
-            max_new_tokens: As for `generate`.
-            sampler: As for `generate`.
-            seed: As for `generate`.
-            stop: As for `generate`.
-            logprobs: As for `generate`.
-            speculate: As for `generate`.
+            **options: Those of `generate` that `ChatOptions` lists: `max_new_tokens`, `sampler`, `seed`, `stop`, ...
 
         Returns:
             A completion whose `prompt` is the text of the conversation as the model saw it; or several.
@@ -331,11 +301,7 @@ class Generator:
             ModelError: If the tokenizer has no chat template, as the default model's has none.
         """
         one, conversations = requests.conversations(messages)
-        prompts = [self._engine.conversation(conversation) for conversation in conversations]
-        rows = self._engine.build(prompts, n=1, max_new_tokens=max_new_tokens, seed=seed)
-        how: dict[str, Any] = {"sampler": sampler, "stop": stop, "logprobs": logprobs}
-        call = self._engine.call(len(rows), n=1, **how, speculate=guesser(speculate))
-        out = self._engine.complete(rows, call, seed=seed)
+        out = self._engine.answer(conversations, **options)
         return out[0] if one else out
 
     @overload

@@ -41,8 +41,10 @@ __all__ = [
     "ChatOptions",
     "Chosen",
     "Message",
+    "Options",
     "Seeds",
     "Stops",
+    "StreamOptions",
     "Writers",
     "base_seed",
     "build",
@@ -68,15 +70,27 @@ Writer = Part | Sampler[Any]
 Writers = Writer | Sequence[Writer]
 
 
-class ChatOptions(TypedDict, total=False):
-    """What `Generator.chat` takes besides messages."""
+class Options(TypedDict, total=False):
+    """What every way to write takes: see `Generator.generate`."""
 
     max_new_tokens: int
     sampler: Writers | None
     seed: Seeds
     stop: Stops
-    logprobs: bool
     speculate: Any
+
+
+class StreamOptions(Options, total=False):
+    """What `Generator.astream` takes besides prompts."""
+
+    n: int
+    batch_size: int | None
+
+
+class ChatOptions(Options, total=False):
+    """What `Generator.chat` takes besides messages."""
+
+    logprobs: bool
 
 
 @dataclass(frozen=True, slots=True)

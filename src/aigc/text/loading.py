@@ -1,0 +1,35 @@
+"""From a folder, or a name on the hub, to a model and its tokenizer: checked before any weight is read."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+
+from aigc import device as devices
+from aigc.text import files
+from aigc.text._transformers_files import download, load_tokenizer
+from aigc.text._transformers_kinds import load_model
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+__all__ = ["Loaded", "load"]
+
+
+class Loaded(NamedTuple):
+    """What was read, and whether products are to be of eight-bit integers."""
+
+    model: "PreTrainedModel"
+    tokenizer: "PreTrainedTokenizerBase"
+    int8: bool
+
+
+def load(model: str | Path, *, device: str | torch.device, dtype: str | torch.dtype, revision: str | None) -> Loaded:
+    """Loads a model and its tokenizer; the arguments are those of `Generator.from_pretrained`."""
+    int8 = dtype == "int8"
+    placement = devices.place("cpu" if int8 and device == "auto" else device, dtype="auto" if int8 else dtype)
+    local = files.find(model)
+    folder = local or download(str(model), revision=revision)
+    files.inspect(folder, placement=placement, manifest=local is not None)
+    tokenizer = load_tokenizer(folder)
+    return Loaded(load_model(folder, dtype=placement.dtype).to(placement.device), tokenizer, int8)
