@@ -6,8 +6,10 @@ samplers.py     what a sampler is; how it draws from what a chain leaves
 schedule.py     which parts of a chain run where; `explain`
 noise.py        the noise of a step
 words.py        what a sampler may ask of a tokenizer
+constraints/    text that parses: JSON, regular expressions, choices, grammars
 """
 
+from aigc.sampling.constraints import Choices, Constrained, Grammar, Json, Regex, is_constrained
 from aigc.sampling.explaining import explain
 from aigc.sampling.filters import Greedy, MinP, Temperature, TopK, TopP
 from aigc.sampling.noise import Noise
@@ -19,13 +21,18 @@ from aigc.sampling.words import Words, bind, within
 __all__ = [
     "Categorical",
     "Chain",
+    "Choices",
+    "Constrained",
     "Filter",
+    "Grammar",
     "Greedy",
+    "Json",
     "Memory",
     "MinP",
     "Noise",
     "Part",
     "PerRow",
+    "Regex",
     "Sampler",
     "Temperature",
     "TopK",
@@ -37,6 +44,7 @@ __all__ = [
     "check_rows",
     "explain",
     "has_memory",
+    "is_constrained",
     "is_greedy",
     "parts_of",
     "select",

@@ -13,6 +13,7 @@ from aigc.text import batches, plan, requests
 from aigc.text._transformers import Vocabulary
 from aigc.text._transformers_kinds import Network
 from aigc.text.collecting import collect, each
+from aigc.text.constraining import constraint
 from aigc.text.decoding import TextDecoder
 from aigc.text.loop import Forward, Loop
 from aigc.text.masked import MaskedForward
@@ -85,13 +86,19 @@ class Engine:
         batch_size: int | None = None,
         logprobs: bool = False,
         speculate: Any = None,
+        json: Any = None,
+        regex: str | None = None,
+        choices: Sequence[str] | None = None,
+        grammar: str | None = None,
     ) -> Call:
         """Checks how the rows of a call shall be written."""
         if batch_size is not None:
             batch_size = integer("batch_size", batch_size, low=1)
-        chosen = requests.writers(sampler, rows, n=n, default=self._default_sampler).bind(self.words)
+        asked = constraint(json=json, regex=regex, choices=choices, grammar=grammar)
+        chosen = requests.writers(sampler, rows, n=n, default=self._default_sampler).under(asked)
         stops = requests.stops(stop)
-        requests.check_stops(self._network, stops)
+        requests.check_stops(self._network, stops, chosen)
+        chosen = chosen.bind(self.words)
         guesses = _guesser(speculate)
         if guesses is not None:
             self._check_speculation(guesses)
@@ -173,6 +180,8 @@ class Engine:
 
     def steps(self, rows: Sequence[Request], call: Call) -> Iterator[Step]:
         """Writes rows in batches, in the order given."""
+        if rows:
+            call.chosen.of(rows)  # refuses limits at once that are too short for what is to be written
         return batches.steps(rows, lambda part: self._write(part, call), self._budget(call))
 
     def score(self, text: str) -> Score:
