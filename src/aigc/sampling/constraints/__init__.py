@@ -3,7 +3,8 @@
 kinds.py          what a text may be held to
 constrained.py    the sampler that holds it to that
 _reading.py       where a text stands
-_closing.py       how it comes to an end in time
+_closing.py       how the text of a grammar comes to an end in time: by search
+_automaton.py     how that of a pattern does: exactly
 _lexicon.py       the tokens
 _schemas.py, _patterns.py, _engine.py    into the language of the engine
 """

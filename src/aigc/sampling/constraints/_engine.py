@@ -3,9 +3,9 @@
 import json
 from typing import Any
 
-from aigc.errors import ParameterError
+from aigc.errors import GenerationError, ParameterError
 
-__all__ = ["compiled", "engine", "lark", "reason"]
+__all__ = ["check", "compiled", "engine", "lark"]
 
 # No forcing: a text is what the constraint allows, not the one way in which the tokenizer would cut it.
 _COMPACT = {"x-guidance": {"whitespace_flexible": False}}  # no text goes on for ever in spaces
@@ -41,11 +41,21 @@ def compiled(tokenizer: Any, grammar: str, *, what: str, cure: str) -> Any:
     """
     matcher = engine().LLMatcher(tokenizer, grammar, log_level=0)
     if matcher.is_error():
-        raise ParameterError(f"{what} must be one that the engine can follow: {reason(matcher)}. {cure}".rstrip())
+        raise ParameterError(f"{what} must be one that the engine can follow: {_reason(matcher)}. {cure}".rstrip())
     return matcher
 
 
-def reason(matcher: Any) -> str:
+def check(matcher: Any) -> None:
+    """Sees to it that the engine goes on.
+
+    Raises:
+        GenerationError: If it gave up, on a grammar that branches too much.
+    """
+    if matcher.is_error():
+        raise GenerationError(f"the engine of constraints gave up: {_reason(matcher)}. Simplify the schema or the grammar.")
+
+
+def _reason(matcher: Any) -> str:
     """What the engine says of an error, in one line."""
     lines = [line.strip() for line in matcher.get_error().splitlines() if line.strip()]
     said = next((line.removeprefix("error: ") for line in lines if line.startswith("error:")), lines[0] if lines else "")

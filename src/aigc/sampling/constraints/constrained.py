@@ -118,18 +118,17 @@ class Constrained:
         Raises:
             ParameterError: If a row is too short for any text of the constraint.
         """
-        if limits:
-            self._check_room(min(limits))
+        for most in sorted(set(limits)):
+            self._opened(most)
         return replace(self, sampler=within(self.sampler, limits), limits=tuple(limits))
 
     def init(self, prompts: Sequence[Sequence[int]]) -> _State:
         """Every row begins before its first token."""
-        words, lexicon, start = self._on_words()
+        words, lexicon, _ = self._on_words()
         limits = self.limits or (_NO_LIMIT,) * len(prompts)
-        if not self.limits:
-            self._check_room(_NO_LIMIT)
+        opened = {most: self._opened(most) for most in set(limits)}
         joined = [_swallows(words, lexicon, prompt) for prompt in prompts]
-        rows = tuple(_Row(start, left, space) for left, space in zip(limits, joined, strict=True))
+        rows = tuple(_Row(opened[left], left, space) for left, space in zip(limits, joined, strict=True))
         return _State(self.sampler.init(prompts), rows)
 
     def step(self, logits: Tensor, state: _State, noise: Noise) -> tuple[Draw, _State]:
@@ -159,7 +158,7 @@ class Constrained:
         if row.reading is None or token in lexicon.ends:
             return _Row(None, left)
         reading = row.reading.after(token)
-        end = reading.closing(left)
+        end = reading.closing
         return _Row(reading, left) if end is not None and lexicon.fits(end, left) else None
 
     def _again(self, x: Tensor, i: int, state: _State, noise: Noise) -> _Row | None:
@@ -167,15 +166,15 @@ class Constrained:
         at, row = torch.tensor([i], device=x.device), state.rows[i]
         inner, own = select(state.inner, at), noise.select(at)
         assert row.reading is not None, "of a text that is over, no token is refused"
-        row.reading.shorten()
+        reading = row.reading.shortened()
+        row = row._replace(reading=reading)
         for tries in range(_PATIENCE + 1):
             token = int(self.sampler.step(x[at], inner, own)[0].token)
             if (after := self._after(row, token)) is not None:
                 return after
             x[i, token] = -torch.inf
             if tries == _PATIENCE - 1:
-                end = row.reading.closing(row.left) or b""
-                keep = self._on_words().lexicon.openings(end, row.left)
+                keep = self._on_words().lexicon.openings(reading.closing or b"", row.left)
                 keep += self._on_words().lexicon.ends if row.complete else ()
                 x[i] = torch.full_like(x[i], -torch.inf).index_copy(0, torch.tensor(keep, device=x.device), x[i, keep])
         return None
@@ -185,9 +184,11 @@ class Constrained:
             raise fail("sampler", "bound to a tokenizer", self, "Give it to a Generator, or call its bind(words).")
         return self.bound
 
-    def _check_room(self, most: int) -> None:
+    def _opened(self, most: int) -> Reading:
+        """A text before its first token, with an end in time."""
         _, lexicon, start = self._on_words()
-        end = start.closing(most, patient=True)
+        reading = start.within(most)
+        end = reading.closing
         if end is None:
             cure = "Shorten what it requires, or see whether this tokenizer can spell it."
             raise fail("constraint", "one to which an end can be found", self.constraint, cure)
@@ -195,6 +196,7 @@ class Constrained:
             needed = lexicon.counts(end)[0]
             wanted = f"{needed} at least, to hold the shortest text that was found for {_short(self.constraint)}"
             raise fail("max_new_tokens", wanted, most, "Where a prompt is long, the context leaves less.")
+        return reading
 
 
 def is_constrained(value: object) -> bool:

@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from aigc._checks import fail, fail_type
+from aigc.sampling.constraints._automaton import Automaton
+from aigc.sampling.constraints._closing import Searching
 from aigc.sampling.constraints._engine import compiled, lark
 from aigc.sampling.constraints._lexicon import Lexicon
-from aigc.sampling.constraints._patterns import translated
+from aigc.sampling.constraints._patterns import parsed, written
 from aigc.sampling.constraints._reading import Following, Reading, Selecting
 from aigc.sampling.constraints._schemas import schema_text
 
@@ -82,11 +84,15 @@ class Regex:
     pattern: str
 
     def __post_init__(self) -> None:
-        translated(self.pattern)
+        parsed(self.pattern)
 
     def start(self, lexicon: Lexicon) -> Reading:
         """A text before its first token."""
-        return _following(lexicon, lark("regex", translated(self.pattern)), "regex", "Write it with fewer repetitions.")
+        node = parsed(self.pattern)
+        automaton, grammar, cure = Automaton(node), lark("regex", written(node)), "Write it with fewer repetitions."
+        if not lexicon.bytewise:  # then only the engine knows which characters can be spelt
+            return _following(lexicon, grammar, "regex", cure)
+        return Following(lexicon, compiled(lexicon.whole, grammar, what="regex", cure=cure), automaton.start())
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,5 +160,5 @@ class Grammar:
 
 
 def _following(lexicon: Lexicon, grammar: str, what: str, cure: str) -> Reading:
-    whole = compiled(lexicon.whole, grammar, what=what, cure=cure)
-    return Following(lexicon, whole, compiled(lexicon.small, grammar, what=what, cure=cure))
+    whole, small = (compiled(tokens, grammar, what=what, cure=cure) for tokens in (lexicon.whole, lexicon.small))
+    return Following(lexicon, whole, Searching(lexicon, small))
