@@ -14,8 +14,10 @@ presets.py      chains of other systems, from their own parameters
 noise.py        the noise of a step
 words.py        what a sampler may ask of a tokenizer
 watermark.py    noise from a secret key, and how to find it in a text
+constraints/    text that parses: JSON, regular expressions, choices, grammars
 """
 
+from aigc.sampling.constraints import Choices, Constrained, Grammar, Json, Regex, is_constrained
 from aigc.sampling.dry import DRY
 from aigc.sampling.explaining import explain
 from aigc.sampling.filters import Greedy, MinP, Temperature, TopK, TopP
@@ -40,6 +42,8 @@ __all__ = [
     "BannedStrings",
     "Categorical",
     "Chain",
+    "Choices",
+    "Constrained",
     "Detection",
     "DynamicTemperature",
     "Epsilon",
@@ -47,7 +51,9 @@ __all__ = [
     "Filter",
     "ForcedPrefix",
     "FrequencyPenalty",
+    "Grammar",
     "Greedy",
+    "Json",
     "LogitBias",
     "Memory",
     "MinP",
@@ -58,6 +64,7 @@ __all__ = [
     "Part",
     "PerRow",
     "PresencePenalty",
+    "Regex",
     "RepetitionPenalty",
     "Sampler",
     "TailFree",
@@ -76,6 +83,7 @@ __all__ = [
     "detect",
     "explain",
     "has_memory",
+    "is_constrained",
     "is_greedy",
     "parts_of",
     "preset",

@@ -9,6 +9,7 @@ progress.py        how far a call has come
 asynchronous.py    steps on a thread, for the event loop
 turns.py           threads use a model one step at a time
 writing.py         the loop's tokens become chunks
+constraining.py    json=, regex=, choices=, grammar=
 loading.py         from a folder or a name to a model and its tokenizer
 files.py           a model's folder, checked before it is read
 _transformers.py   models, tokenizers and caches of transformers behind small types
