@@ -18,6 +18,7 @@ from aigc.text.collecting import collect, each
 from aigc.text.constraining import constraint
 from aigc.text.contrastive import ContrastiveLoop, ContrastiveSearch
 from aigc.text.decoding import TextDecoder
+from aigc.text.graphs import begin
 from aigc.text.guidance import Guidance, GuidedForward
 from aigc.text.loop import Forward, Loop, Revealing
 from aigc.text.masked import MaskedForward
@@ -263,7 +264,8 @@ class Engine:
     def _begin(self, part: Sequence[Request], call: Call) -> Forward:
         """The forward of a batch."""
         past = None if isinstance(call.search, ContrastiveSearch) else self._past  # it looks at the whole prompt
-        model = self.plan.begin(self._network, [request.read for request in part], past=past)
+        forks = isinstance(call.search, BeamSearch | ContrastiveSearch)
+        model = self.plan.begin(self._network, [request.read for request in part], past=past, forks=forks)
         if call.guidance is None:
             return model
         against = self.plan.begin(self._network, [request.negative for request in part], past=self._past)
@@ -287,7 +289,9 @@ class Engine:
             return ContrastiveLoop(cast("Revealing", model), self._filters(part, call), call.search, requests=part)
         prompts, seeds = [request.ids for request in part], [request.seed for request in part]
         if call.speculate is None or not isinstance(model, PackedForward):
-            return Loop(model, call.chosen.of(part), prompts=prompts, seeds=seeds)
+            limits = [request.limit for request in part]
+            how: dict[str, Any] = {"limits": limits, "device": self._network.device}
+            return begin(model, call.chosen.of(part), prompts=prompts, seeds=seeds, **how)
         drafter: Drafter
         if isinstance(call.speculate, Engine):
             network = call.speculate._network
