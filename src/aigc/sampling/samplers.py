@@ -95,6 +95,11 @@ class Categorical:
 
     filter: Filter
 
+    @property
+    def fused(self) -> bool:
+        """Whether the kernel does all of it, so that there is nothing to remember and, on CUDA, nothing to wait for."""
+        return _fused(self.filter) is not None
+
     def take(self, rows: Tensor) -> "Categorical":
         """The sampler of some rows of a call, given by index."""
         return Categorical(take(self.filter, rows))

@@ -16,6 +16,7 @@ _transformers_files.py   read from folders and written to them
 packed/            a decoder of our own on packed weights, for the CPU
 plan.py            which way a model's batches run, found by trying
 forwards.py        the ways of causal models: slots, padded, alone
+graphs.py          slots by CUDA graphs: steps that are recorded and replayed
 seq2seq.py         the ways of encoder-decoder models: together, apart
 masked.py          the way of masked models, and what they say of a gap
 gaps.py            texts whose tokens go into gaps

@@ -14,6 +14,7 @@ from aigc.text._transformers import Vocabulary
 from aigc.text._transformers_kinds import Network
 from aigc.text.collecting import collect, each
 from aigc.text.decoding import TextDecoder
+from aigc.text.graphs import begin
 from aigc.text.loop import Forward, Loop
 from aigc.text.masked import MaskedForward
 from aigc.text.packed.forward import PackedForward
@@ -207,7 +208,8 @@ class Engine:
         prompts, seeds = [request.ids for request in part], [request.seed for request in part]
         if call.speculate is None or not isinstance(model, PackedForward):
             sampler = call.chosen.of([request.index for request in part])
-            return Loop(model, sampler, prompts=prompts, seeds=seeds)
+            limits = [request.limit for request in part]
+            return begin(model, sampler, prompts=prompts, seeds=seeds, limits=limits, device=self._network.device)
         drafter: Drafter
         if isinstance(call.speculate, Engine):
             network = call.speculate._network
