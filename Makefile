@@ -53,6 +53,7 @@ bench: $(VENV)/.dev  ## Run the benchmarks; results go to benchmarks/results
 
 bench-cuda: $(VENV)/.dev  ## Run the benchmarks that need a GPU
 	$(BIN)/python benchmarks/sampling_cuda.py
+	$(BIN)/python benchmarks/decoding_cuda.py
 
 clean:  ## Remove what the other targets made
 	rm -rf $(VENV) site dist build

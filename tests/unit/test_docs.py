@@ -28,20 +28,28 @@ def test_the_example_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> N
     assert len(capsys.readouterr().out) > 200
 
 
-def test_the_sampler_of_the_guide_runs() -> None:
-    from aigc.sampling import Noise
+def test_the_samplers_of_the_guide_run(capsys: pytest.CaptureFixture[str]) -> None:
+    from aigc.sampling import Noise, as_sampler, chain
 
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "sampling.md").read_text(), flags=re.DOTALL)
     names: dict = {"newline_ids": torch.tensor([1])}
     for block in blocks:
         exec(compile(block, "sampling.md", "exec"), names)
-    sampler = names["sampler"]
-    state = sampler.init([[0, 2], [1, 3]])
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[:3] == [
+        "on whole rows: RepetitionPenalty(1.1)",
+        "in the kernel: TopK(50)",
+        "on what is left: Typical(0.95), Temperature(0.8), and the draw",
+    ]
+    assert printed[3] == "chain(RepetitionPenalty(1.1, window=64), TopK(40), MinP(0.05), Temperature(0.7))"
+    assert float(printed[4]) < 1e-6
     logits = torch.tensor([[0.0, 0.0, 50.0, 1.0], [0.0, 0.0, 1.0, 50.0]])
-    draw, state = sampler.step(logits, state, Noise.of(torch.tensor([1, 2]), 0))
-    assert draw.token[0] != 2
-    assert draw.token[1] != 3
-    assert torch.equal(state[0], draw.token)
+    for sampler in (names["sampler"], as_sampler(chain(names["NotTwice"](), names["Squeeze"](1.5)))):
+        draw, _ = sampler.step(logits, sampler.init([[0, 2], [1, 3]]), Noise.of(torch.tensor([1, 2]), 0))
+        assert draw.token.tolist() == [2, 3]
+    near = torch.tensor([[0.0, 0.0, 4.0, 3.0]])
+    sampler = as_sampler(chain(names["NotTwice"](), names["Greedy"]()))
+    assert sampler.step(near, sampler.init([[0, 2]]), Noise.of(torch.tensor([1]), 0))[0].token.tolist() == [3]
 
 
 def test_the_examples_of_the_other_models_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

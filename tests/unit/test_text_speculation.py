@@ -15,7 +15,7 @@ import tiny
 from aigc.errors import ParameterError
 from aigc.kernels import Draw
 from aigc.sampling import Greedy, MinP, Noise, Sampler, Temperature, TopK, TopP, as_sampler, chain
-from aigc.text.loop import Drawn, Loop
+from aigc.text.loop import Drawn, Loop, PlainSteps
 from aigc.text.packed.forward import PackedForward
 from aigc.text.speculation import Drafter, DraftModel, Lookup, PromptLookup, SpeculativeLoop, Writing
 
@@ -95,7 +95,7 @@ def test_the_same_tokens_and_the_same_bits_whatever_is_guessed(
 ) -> None:
     prompts, seeds, rooms = zip(*rows, strict=True)
     model = DECODERS[dtype]
-    plain = write(Loop(PackedForward(model, prompts), sampler, prompts=prompts, seeds=seeds), rooms)
+    plain = write(Loop(PlainSteps(PackedForward(model, prompts), sampler, prompts=prompts, seeds=seeds), rooms), rooms)
     drafter: Drafter
     if kind == "lookup":
         drafter = PromptLookup(ngram=data.draw(st.integers(1, 3))).start(len(prompts))
@@ -114,7 +114,12 @@ def test_the_same_tokens_and_the_same_bits_whatever_is_guessed(
 def test_right_guesses_are_all_taken_and_wrong_ones_are_not() -> None:
     """Twin of the law above: guesses do decide how many forwards there are."""
     model, sampler, prompts, rooms = DECODERS[torch.float32], SAMPLERS[0], [[1, 2, 3]], [24]
-    text = [token for token, _ in write(Loop(PackedForward(model, prompts), sampler, prompts=prompts, seeds=[5]), rooms)[0]]
+    text = [
+        token
+        for token, _ in write(
+            Loop(PlainSteps(PackedForward(model, prompts), sampler, prompts=prompts, seeds=[5]), rooms), rooms
+        )[0]
+    ]
     counts = []
     for spoil in (set(), set(range(24))):
         loop = SpeculativeLoop(

@@ -31,6 +31,10 @@ class Status(IntEnum):
     """A logit was +inf."""
     PARAMETER = 4
     """A parameter of the row was out of range, where parameters are read on a GPU; elsewhere that is an error."""
+    BANNED = 5
+    """No kernel's verdict: a sampler left none of the tokens that its constraint allows."""
+    DONE = 6
+    """No kernel's verdict: the text is complete, and no token is left that could say so."""
 
     @property
     def sentence(self) -> str:
@@ -44,6 +48,8 @@ _SENTENCES = {
     Status.NAN: "A logit was NaN.",
     Status.INF: "A logit was +inf.",
     Status.PARAMETER: "A parameter of the row was out of range.",
+    Status.BANNED: "The filters ban every token that the constraint allows.",
+    Status.DONE: "The text is complete.",
 }
 
 

@@ -13,8 +13,11 @@ mirostat.py     a truncation that steers surprise
 presets.py      chains of other systems, from their own parameters
 noise.py        the noise of a step
 words.py        what a sampler may ask of a tokenizer
+watermark.py    noise from a secret key, and how to find it in a text
+constraints/    text that parses: JSON, regular expressions, choices, grammars
 """
 
+from aigc.sampling.constraints import Choices, Constrained, Grammar, Json, Regex, is_constrained
 from aigc.sampling.dry import DRY
 from aigc.sampling.explaining import explain
 from aigc.sampling.filters import Greedy, MinP, Temperature, TopK, TopP
@@ -27,6 +30,7 @@ from aigc.sampling.samplers import Categorical, PerRow, Sampler, as_sampler
 from aigc.sampling.shaping import XTC, Allowed, Banned, DynamicTemperature, LogitBias
 from aigc.sampling.state import select
 from aigc.sampling.truncation import Epsilon, Eta, TailFree, TopH, TopNSigma, Typical
+from aigc.sampling.watermark import Detection, Watermark, detect
 from aigc.sampling.words import Words, bind, within
 from aigc.sampling.written import BannedStrings, ForcedPrefix, MinTokens
 
@@ -38,13 +42,18 @@ __all__ = [
     "BannedStrings",
     "Categorical",
     "Chain",
+    "Choices",
+    "Constrained",
+    "Detection",
     "DynamicTemperature",
     "Epsilon",
     "Eta",
     "Filter",
     "ForcedPrefix",
     "FrequencyPenalty",
+    "Grammar",
     "Greedy",
+    "Json",
     "LogitBias",
     "Memory",
     "MinP",
@@ -55,6 +64,7 @@ __all__ = [
     "Part",
     "PerRow",
     "PresencePenalty",
+    "Regex",
     "RepetitionPenalty",
     "Sampler",
     "TailFree",
@@ -64,13 +74,16 @@ __all__ = [
     "TopNSigma",
     "TopP",
     "Typical",
+    "Watermark",
     "Words",
     "as_sampler",
     "bind",
     "chain",
     "check_rows",
+    "detect",
     "explain",
     "has_memory",
+    "is_constrained",
     "is_greedy",
     "parts_of",
     "preset",

@@ -68,6 +68,12 @@ class Categorical:
 
     filter: Part
 
+    @property
+    def fused(self) -> bool:
+        """Whether the kernel does all of it, so that there is nothing to remember and, on CUDA, nothing to wait for."""
+        plan = schedule(parts_of(self.filter))
+        return not plan.head and not plan.tail
+
     def take(self, rows: Tensor) -> "Categorical":
         """The sampler of some rows of a call, given by index."""
         return self._changed(take(self.filter, rows))

@@ -9,6 +9,7 @@ progress.py        how far a call has come
 asynchronous.py    steps on a thread, for the event loop
 turns.py           threads use a model one step at a time
 writing.py         the loop's tokens become chunks
+constraining.py    json=, regex=, choices=, grammar=
 loading.py         from a folder or a name to a model and its tokenizer
 files.py           a model's folder, checked before it is read
 _transformers.py   models, tokenizers and caches of transformers behind small types
@@ -17,6 +18,7 @@ _transformers_files.py   read from folders and written to them
 packed/            a decoder of our own on packed weights, for the CPU
 plan.py            which way a model's batches run, found by trying
 forwards.py        the ways of causal models: slots, padded, alone
+graphs.py          slots by CUDA graphs: steps that are recorded and replayed
 seq2seq.py         the ways of encoder-decoder models: together, apart
 masked.py          the way of masked models, and what they say of a gap
 gaps.py            texts whose tokens go into gaps
@@ -34,6 +36,7 @@ rows.py            a text in the making
 decoding.py        ids to text
 stopping.py        stop strings
 scoring.py         log-probabilities of given texts
+detecting.py       watermarks of given texts
 results.py         what comes back
 """
 
@@ -43,6 +46,7 @@ with preserved_environment():  # transformers brings in torch's compiler, which 
     from aigc.text.beams import BeamSearch
     from aigc.text.choosing import BestOf
     from aigc.text.contrastive import ContrastiveSearch
+    from aigc.text.detecting import detect
     from aigc.text.gaps import Infilling
     from aigc.text.generator import Generator
     from aigc.text.guidance import Guidance
@@ -53,5 +57,5 @@ with preserved_environment():  # transformers brings in torch's compiler, which 
 
 __all__ = [
     "BeamSearch", "BestOf", "Candidate", "Chunk", "Completion", "Completions", "ContrastiveSearch", "Filled", "Gap",
-    "Generator", "Guidance", "Infilling", "Progress", "PromptLookup", "Score", "Session",
+    "Generator", "Guidance", "Infilling", "Progress", "PromptLookup", "Score", "Session", "detect",
 ]  # fmt: skip

@@ -131,6 +131,10 @@ class TransformersNetwork:
             return f"{type(self.model).__name__} keeps a past that is not keys and values alone"
         return None
 
+    def weights(self) -> list[Tensor]:
+        """The model's parameters and buffers as they are now: whoever holds these keeps their memory."""
+        return [tensor.data for tensor in (*self.model.parameters(), *self.model.buffers())]
+
     def slot_cache(self) -> _SlotCache:
         """Makes an empty cache of slots."""
         return _SlotCache(len(self._sliding or ()))

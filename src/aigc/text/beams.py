@@ -309,5 +309,5 @@ def _failed(found: Found, row: Row, n: int) -> list[Row]:
 def _failures(rows: Sequence[Row], status: Status) -> list[Row]:
     failed = [row.fork() for row in rows]
     for row in failed:
-        row.fail(status)
+        row.end(status)
     return failed

@@ -15,8 +15,10 @@ from aigc.text._transformers_kinds import Network, Seq2SeqNetwork
 from aigc.text.beams import BeamLoop, BeamSearch
 from aigc.text.choosing import BestOf, choose
 from aigc.text.collecting import collect, each
+from aigc.text.constraining import constraint
 from aigc.text.contrastive import ContrastiveLoop, ContrastiveSearch
 from aigc.text.decoding import TextDecoder
+from aigc.text.graphs import begin
 from aigc.text.guidance import Guidance, GuidedForward
 from aigc.text.loop import Forward, Loop, Revealing
 from aigc.text.masked import MaskedForward
@@ -109,17 +111,23 @@ class Engine:
         speculate: Any = None,
         search: Any = None,
         guidance: Any = None,
+        json: Any = None,
+        regex: str | None = None,
+        choices: Sequence[str] | None = None,
+        grammar: str | None = None,
     ) -> Call:
         """Checks how the rows of a call shall be written."""
         if batch_size is not None:
             batch_size = integer("batch_size", batch_size, low=1)
+        asked = constraint(json=json, regex=regex, choices=choices, grammar=grammar)
         search = searching.check_search(search, self._network, n=n, speculate=speculate, guidance=guidance)
         guidance = searching.check_guidance(guidance, self._network, speculate=speculate)
         default = _no_filter if isinstance(search, BeamSearch | ContrastiveSearch) else self._default_sampler
-        chosen = requests.writers(sampler, rows, n=n if search is None else 1, default=default).bind(self.words)
-        searching.check_samplers(search, chosen)
+        chosen = requests.writers(sampler, rows, n=n if search is None else 1, default=default).under(asked)
         stops = requests.stops(stop)
-        requests.check_stops(self._network, stops)
+        requests.check_stops(self._network, stops, chosen)
+        chosen = chosen.bind(self.words)
+        searching.check_samplers(search, chosen)
         guesses = _guesser(speculate)
         if guesses is not None:
             self._check_speculation(guesses)
@@ -208,6 +216,8 @@ class Engine:
 
     def steps(self, rows: Sequence[Request], call: Call) -> Iterator[Step]:
         """Writes rows in batches, in the order given."""
+        if rows:
+            call.chosen.of(rows)  # refuses limits at once that are too short for what is to be written
         written = batches.steps(rows, lambda part: self._write(part, call), self._budget(call))
         return choose(written, call.search, n=call.n) if isinstance(call.search, BestOf) else written
 
@@ -254,7 +264,8 @@ class Engine:
     def _begin(self, part: Sequence[Request], call: Call) -> Forward:
         """The forward of a batch."""
         past = None if isinstance(call.search, ContrastiveSearch) else self._past  # it looks at the whole prompt
-        model = self.plan.begin(self._network, [request.read for request in part], past=past)
+        forks = isinstance(call.search, BeamSearch | ContrastiveSearch)
+        model = self.plan.begin(self._network, [request.read for request in part], past=past, forks=forks)
         if call.guidance is None:
             return model
         against = self.plan.begin(self._network, [request.negative for request in part], past=self._past)
@@ -278,7 +289,9 @@ class Engine:
             return ContrastiveLoop(cast("Revealing", model), self._filters(part, call), call.search, requests=part)
         prompts, seeds = [request.ids for request in part], [request.seed for request in part]
         if call.speculate is None or not isinstance(model, PackedForward):
-            return Loop(model, call.chosen.of(part), prompts=prompts, seeds=seeds)
+            limits = [request.limit for request in part]
+            how: dict[str, Any] = {"limits": limits, "device": self._network.device}
+            return begin(model, call.chosen.of(part), prompts=prompts, seeds=seeds, **how)
         drafter: Drafter
         if isinstance(call.speculate, Engine):
             network = call.speculate._network

@@ -57,6 +57,15 @@ class Network(Protocol):
         """Where ids go."""
         ...
 
+    @property
+    def context(self) -> int | None:
+        """The longest sequence that its positions allow; None where they allow any."""
+        ...
+
+    def weights(self) -> list[Tensor]:
+        """Its parameters and buffers as they are now: whoever holds these keeps their memory."""
+        ...
+
     def slot_cache(self) -> SlotCache:
         """Makes an empty cache of slots."""
         ...
@@ -79,12 +88,19 @@ class Network(Protocol):
 
 
 class SlotForward:
-    """Rows from slot 0: see `aigc.text.slots`."""
+    """Rows from slot 0: see `aigc.text.slots`.
+
+    A step has two halves: `widen` is all that the host decides, and `read` is what the device does, which is the same each
+    time while the window is. So positions live on the device, and `read` can be captured in a CUDA graph.
+    """
 
     def __init__(self, network: Network, prompts: Sequence[Sequence[int]]) -> None:
         self._network = network
         self._prompts = [tuple(prompt) for prompt in prompts]
+        self._most = 2**62 if network.context is None else network.context
         self._lengths = [len(prompt) for prompt in prompts]
+        self._next = torch.tensor(self._lengths, device=network.device)  # where each row writes next
+        self._window = 0
         self._cache = network.slot_cache()
         self.reveal, self.hidden = False, list[Tensor]()
 
@@ -102,17 +118,30 @@ class SlotForward:
 
     def step(self, tokens: Tensor) -> Tensor:
         """Reads one token per row, each at its own position."""
-        write = torch.tensor(self._lengths, device=tokens.device)[:, None]
-        self._lengths = [length + 1 for length in self._lengths]
-        window = round_up(max(self._lengths))
-        self._cache.at = Positions(write, window=window, room=window)
+        self.widen()
+        return self.read(tokens)
+
+    def widen(self, to: Callable[[int], int] = round_up) -> int:
+        """Counts one more token of each row, and returns how many slots are read, rounded by `to`."""
+        self._lengths = [min(length + 1, self._most) for length in self._lengths]
+        self._window = to(max(self._lengths))
+        return self._window
+
+    def read(self, tokens: Tensor) -> Tensor:
+        """Reads one token per row, and moves the positions on.
+
+        A row that ended may still be read before it leaves. It stays at the last position then, and harms itself alone.
+        """
+        self._cache.at = Positions(self._next[:, None], window=self._window, room=self._window)
         logits, hidden = self._network.run_slots(tokens[:, None], self._cache, reveal=self.reveal)
         self.hidden = list(hidden)
+        self._next.add_(1).clamp_(max=self._most - 1)
         return logits
 
     def select(self, alive: Tensor) -> None:
         """Forgets all rows but some."""
         self._lengths = [self._lengths[row] for row in alive.tolist()]
+        self._next = self._next[alive]
         for layer in self._cache.slots:
             layer.select(alive)
 

@@ -88,7 +88,7 @@ class GapRow:
             self.pieces = tuple(made)
         return Chunk(self.request.index, "".join(self.pieces) + self.tail, token, logprob, self.finish_reason)
 
-    def fail(self, status: Status) -> Chunk:
+    def end(self, status: Status) -> Chunk:
         """Ends the row: its logits gave no token, and a text with gaps is none."""
         self.status, self.finish_reason = status, "error"
         self.pieces = ("",) * len(self.drawn)

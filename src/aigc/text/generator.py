@@ -13,6 +13,7 @@ from aigc.text import plan, requests
 from aigc.text._transformers_files import save
 from aigc.text._transformers_kinds import adapt
 from aigc.text.asynchronous import iterate
+from aigc.text.constraining import ConstraintOptions
 from aigc.text.engine import Engine
 from aigc.text.gaps import Infilling
 from aigc.text.guidance import Guidance
@@ -151,6 +152,7 @@ class Generator:
         speculate: "PromptLookup | Generator | None" = None,
         search: Search | None = None,
         guidance: Guidance | None = None,
+        **constraint: Unpack[ConstraintOptions],
     ) -> Completions:
         """Writes `n` continuations of each prompt.
 
@@ -177,6 +179,8 @@ class Generator:
             search: Keeps the n best texts of each prompt, best first: `BeamSearch(4)`, `BestOf(8)`; or writes by another
                 rule than a draw, with `ContrastiveSearch(4)`. See the page on search.
             guidance: Follows the prompt more closely: `Guidance(1.5)`.
+            **constraint: What each text is held to, always: `json=` a schema, a dataclass, a pydantic model or True;
+                `regex=` a pattern; `choices=` some strings; or `grammar=`. See `aigc.sampling.Constrained`.
 
         Returns:
             `len(prompts) * n` completions, prompt by prompt.
@@ -193,7 +197,7 @@ class Generator:
             [True, True]
         """
         how: dict[str, Any] = {"max_new_tokens": max_new_tokens, "sampler": sampler, "stop": stop, "batch_size": batch_size}
-        how |= {"speculate": speculate, "search": search, "guidance": guidance}
+        how |= {"speculate": speculate, "search": search, "guidance": guidance, **constraint}
         rows, call = self._engine.prepare(prompts, n=n, seed=seed, logprobs=logprobs, **how)
         return self._engine.complete(rows, call, seed=seed, progress=progress, resume=resume)
 
@@ -210,6 +214,7 @@ class Generator:
         batch_size: int | None = None,
         progress: Watcher = None,
         skip: Container[int] = (),
+        **constraint: Unpack[ConstraintOptions],
     ) -> Closable[tuple[int, Completion], None, None]:
         """Writes like `generate`, and yields each row's place and completion when it is finished: it keeps none.
 
@@ -227,6 +232,7 @@ class Generator:
             batch_size: As for `generate`.
             progress: As for `generate`; a line is also shown if nobody knows how many prompts will come.
             skip: Rows that are not written, because they were before.
+            **constraint: As for `generate`.
 
         Example:
             >>> gen = Generator.default()
@@ -236,7 +242,8 @@ class Generator:
         """
         base, writer = requests.base_seed(seed), None if sampler is None else [sampler]
         requests.check_counts(n=n, max_new_tokens=max_new_tokens)
-        call = self._engine.call(1, n=n, sampler=writer, stop=stop, batch_size=batch_size, logprobs=logprobs)
+        given: dict[str, Any] = {"sampler": writer, "stop": stop, "batch_size": batch_size, "logprobs": logprobs}
+        call = self._engine.call(1, n=n, **given, **constraint)
         report = Reporter(progress, total=requests.still_to_write(prompts, skip, n=n))
         how: dict[str, Any] = {"n": n, "max_new_tokens": max_new_tokens, "seed": base, "skip": skip, "reporter": report}
         return self._engine.each(requests.one_by_one(prompts), call, **how)
@@ -253,6 +260,7 @@ class Generator:
         batch_size: int | None = None,
         speculate: "PromptLookup | Generator | None" = None,
         guidance: Guidance | None = None,
+        **constraint: Unpack[ConstraintOptions],
     ) -> Closable[Chunk, None, None]:
         """Writes like `generate`, and hands out each token as it is drawn.
 
@@ -267,7 +275,7 @@ class Generator:
             True
         """
         how: dict[str, Any] = {"max_new_tokens": max_new_tokens, "sampler": sampler, "stop": stop, "batch_size": batch_size}
-        how |= {"speculate": speculate, "guidance": guidance}
+        how |= {"speculate": speculate, "guidance": guidance, **constraint}
         steps = self._engine.chunks(prompts, n=n, seed=seed, **how)
         return (chunk for step in steps for chunk in step)
 

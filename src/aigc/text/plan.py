@@ -3,12 +3,14 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from aigc.device import is_out_of_memory
 from aigc.errors import ModelError
+from aigc.text import graphs
 from aigc.text._transformers import MISFIT, TransformersNetwork
 from aigc.text._transformers_kinds import MaskedNetwork, Network, Seq2SeqNetwork
 from aigc.text.forwards import AloneForward, PaddedForward, SlotForward, Way
@@ -32,9 +34,11 @@ def _packed(network: TransformersNetwork, prompts: Sequence[Sequence[int]]) -> P
     return PackedForward(network.packed.decoder(), prompts)
 
 
+_STRICT = partial(graphs.GraphForward, strict=True)
 _MEANS: dict[Way, str] = {
     _packed: "packed weights",
     SlotForward: "a cache of slots",
+    _STRICT: "CUDA graphs",
     PaddedForward: "left padding",
     AloneForward: "a cache of its own kind",
 }
@@ -58,11 +62,17 @@ class Plan:
     def __str__(self) -> str:
         return f"{self.forward}: {self.reason}"
 
-    def begin(self, network: Network, prompts: Sequence[Sequence[int]], *, past: Past | None = None) -> Forward:
-        """Makes the forward of a batch; what it read before helps where weights are packed, and is not needed elsewhere."""
+    def begin(
+        self, network: Network, prompts: Sequence[Sequence[int]], *, past: Past | None = None, forks: bool = False
+    ) -> Forward:
+        """Makes the forward of a batch; what it read before helps where weights are packed, and is not needed elsewhere.
+
+        Steps are not recorded where rows fork, as those of a search do.
+        """
         if isinstance(network, TransformersNetwork) and self.way is _packed:
             return PackedForward(network.packed.decoder(), prompts, past=past)
-        return self.way(network, prompts)
+        way: Way = SlotForward if forks and self.way is graphs.GraphForward else self.way
+        return way(network, prompts)
 
 
 class Plans:
@@ -134,13 +144,36 @@ def _without_packing(network: TransformersNetwork) -> Plan:
     if problem is None:
         problem, bits = _try(network, SlotForward)
         if problem is None:
-            return Plan("slots", f"every row starts at slot 0; {bits}", SlotForward)
+            return _recorded(network, bits)
     misfit, bits = _try(network, PaddedForward)
     if misfit is None:
         return Plan("padded", f"{problem}; rows are padded on the left, and {bits}", PaddedForward)
     return Plan(
         "alone", f"{problem}, and its past cannot be padded; each row runs by itself, with the same bits", AloneForward
     )
+
+
+def _recorded(network: TransformersNetwork, bits: str) -> Plan:
+    """Slots, by CUDA graphs where steps can be recorded; `bits` is what was found without."""
+    reason = "every row starts at slot 0"
+    if graphs.recorder(network.device) is None:
+        return Plan("slots", f"{reason}; {bits}", SlotForward)
+    problem, same = _why_not_recorded(network), ""
+    if problem is None:
+        problem, same = _try(network, _STRICT, steps=_STEPS + 1)
+    if problem is None:
+        return Plan("slots", f"{reason}, and steps are CUDA graphs; {same}", graphs.GraphForward)
+    return Plan("slots", f"{reason}; {bits}; no CUDA graphs: {problem}", SlotForward)
+
+
+def _why_not_recorded(network: TransformersNetwork) -> str | None:
+    """A sentence if a graph would leave something out, else None."""
+    name = type(network.model).__name__
+    if network.packed.altered():
+        return f"a module of {name} has a forward of its own, or a hook on it"
+    if any(weight.device != network.device for weight in network.weights()):
+        return f"not all of {name} is on one device"
+    return None
 
 
 def _choose_seq2seq(network: Seq2SeqNetwork) -> Plan:
@@ -169,21 +202,26 @@ def _choose_masked(network: MaskedNetwork) -> Plan:
     return Plan("lengths", f"texts of equal length run together, without padding; {bits}", MaskedForward)
 
 
-def _try(network: TransformersNetwork, way: Way) -> tuple[str | None, str]:
+def _try(network: TransformersNetwork, way: Way, *, steps: int = _STEPS) -> tuple[str | None, str]:
     """What is wrong with a way, or None; and a clause that says whether a row's bits depend on its batch."""
     texts = _texts(network)
     name = type(network.model).__name__
+    lengths = tuple(length - (steps - _STEPS) for length in _LENGTHS)  # the shorter, the more steps
     try:
-        batch = _logits(network, way, texts, _LENGTHS)
+        batch = _logits(network, way, texts, lengths, steps)
     except MISFIT as error:
         if is_out_of_memory(error):  # which says nothing of the way
             raise
-        return f"{name} does not take {_MEANS[way]} ({type(error).__name__})", ""
-    off = max(_distance(torch.stack([step[row] for step in batch]), _plain(network, texts, row)) for row in (0, 1))
+        told = str(error) if way is _STRICT else type(error).__name__
+        return f"{name} does not take {_MEANS[way]} ({told})", ""
+    off = max(
+        _distance(torch.stack([step[row] for step in batch]), _plain(network, texts[row], lengths[row], steps))
+        for row in (0, 1)
+    )
     int8 = way is _packed and network.packed.int8
     if off > (_TOLERANCE_INT8 if int8 else _TOLERANCE.get(network.dtype, _TOLERANCE_HALF)):
         return f"with {_MEANS[way]} the logits of {name} are off by {off:.2g} of their spread", ""
-    alone = _logits(network, way, texts[1:2], _LENGTHS[1:2])
+    alone = _logits(network, way, texts[1:2], lengths[1:2], steps)
     return None, _bits(network, batch, alone)
 
 
@@ -218,11 +256,13 @@ def _texts(network: TransformersNetwork | Seq2SeqNetwork) -> list[list[int]]:
 
 
 @torch.inference_mode()
-def _logits(network: Network, way: Way, texts: list[list[int]], lengths: tuple[int, ...]) -> list[Tensor]:
+def _logits(
+    network: Network, way: Way, texts: list[list[int]], lengths: tuple[int, ...], steps: int = _STEPS
+) -> list[Tensor]:
     """Logits after the prompts and after each of a few more tokens, `(rows, vocabulary)` each."""
     forward = way(network, [text[:length] for text, length in zip(texts, lengths, strict=True)])
     seen = [forward.prefill()]
-    for step in range(_STEPS):
+    for step in range(steps):
         tokens = [text[length + step] for text, length in zip(texts, lengths, strict=True)]
         seen.append(forward.step(torch.tensor(tokens, device=network.device)))
     forward.select(torch.tensor([0], device=network.device))
@@ -230,9 +270,9 @@ def _logits(network: Network, way: Way, texts: list[list[int]], lengths: tuple[i
 
 
 @torch.inference_mode()
-def _plain(network: TransformersNetwork, texts: list[list[int]], row: int) -> Tensor:
-    logits = network.logits(torch.tensor([texts[row]], device=network.device))[0]
-    return logits[_LENGTHS[row] - 1 : _LENGTHS[row] + _STEPS]
+def _plain(network: TransformersNetwork, text: list[int], length: int, steps: int) -> Tensor:
+    logits = network.logits(torch.tensor([text], device=network.device))[0]
+    return logits[length - 1 : length + steps]
 
 
 @torch.inference_mode()

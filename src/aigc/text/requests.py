@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
-from typing import Any, TypedDict, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from aigc import random
 from aigc._checks import fail, fail_type, integer
 from aigc.errors import ModelError, ParameterError
 from aigc.sampling import (
+    Constrained,
     Filter,
     MinP,
     Part,
@@ -26,13 +27,16 @@ from aigc.sampling import (
     chain,
     check_rows,
     has_memory,
+    is_constrained,
     is_greedy,
     take,
     within,
 )
+from aigc.sampling.constraints import Constraint
 from aigc.text import masked, seq2seq
 from aigc.text._transformers import Recommended, Vocabulary
 from aigc.text._transformers_kinds import MaskedNetwork, Network, Seq2SeqNetwork
+from aigc.text.constraining import ConstraintOptions
 from aigc.text.guidance import Guidance
 from aigc.text.results import Completion, Completions, Filled, Score
 from aigc.text.rows import Framed, Request
@@ -71,7 +75,7 @@ Writer = Part | Sampler[Any]
 Writers = Writer | Sequence[Writer]
 
 
-class Options(TypedDict, total=False):
+class Options(ConstraintOptions, total=False):
     """What every way to write takes: see `Generator.generate`."""
 
     max_new_tokens: int
@@ -105,6 +109,13 @@ class Chosen:
         """The samplers on the words of a tokenizer; rows that share one go on to."""
         bound = {id(each): bind(each, words) for each in self.samplers}
         return Chosen(tuple(bound[id(each)] for each in self.samplers))
+
+    def under(self, constraint: Constraint | None) -> "Chosen":
+        """The samplers, each held to a constraint."""
+        if constraint is None:
+            return self
+        held = {id(each): Constrained(each, constraint) for each in self.samplers}
+        return Chosen(tuple(held[id(each)] for each in self.samplers))
 
     def of(self, part: Sequence[Request]) -> Sampler[Any]:
         """The sampler of a batch that holds some rows of the call."""
@@ -227,10 +238,15 @@ def check_ids(ids: Sequence[int], vocabulary: int) -> None:
         raise fail("tokenizer", f"of ids below the model's {vocabulary}", max(ids), "Is it another model's tokenizer?")
 
 
-def check_stops(network: Network, stops: tuple[str, ...]) -> None:
-    """Refuses stop strings where a text is not written from its beginning to its end."""
+def check_stops(network: Network, stops: tuple[str, ...], chosen: Chosen) -> None:
+    """Refuses stop strings and constraints where they cannot be kept."""
     if stops and isinstance(network, MaskedNetwork):
         raise fail("stop", "left out: a masked model fills gaps in any order, and a text is as long as its gaps", stops)
+    held = next(filter(is_constrained, chosen.samplers), None)
+    if held is not None and isinstance(network, MaskedNetwork):
+        raise fail("sampler", "without a constraint: a masked model fills gaps in any order", held)
+    if held is not None and stops:
+        raise fail("stop", "left out with a constraint, which says where the text ends", stops)
 
 
 def fill(network: Network, texts: str | Sequence[str], *, top: int) -> list[Filled]:

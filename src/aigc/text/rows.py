@@ -70,7 +70,7 @@ class Written(Protocol):
         """Takes a token that was drawn."""
         ...
 
-    def fail(self, status: Status) -> Chunk:
+    def end(self, status: Status) -> Chunk:
         """Ends it without a token."""
         ...
 
@@ -115,13 +115,16 @@ class Row:
         self.pieces.append(text)
         return Chunk(self.request.index, text, token, logprob, self.finish_reason)
 
-    def fail(self, status: Status) -> Chunk:
-        """Ends the row: its logits gave no token. What it wrote so far is kept."""
-        self.status, self.finish_reason = status, "error"
+    def end(self, status: Status) -> Chunk:
+        """Ends the row: it is done, or its logits gave no token. What it wrote so far is kept."""
         text = self._flush()
+        if status is Status.DONE:
+            self.finish_reason = "stop"
+        else:
+            self.status, self.finish_reason = status, "error"
         if self.pieces:
             self.pieces[-1] += text
-        return Chunk(self.request.index, text, None, None, "error")
+        return Chunk(self.request.index, text, None, None, self.finish_reason)
 
     @property
     def whole(self) -> bool:

@@ -46,4 +46,4 @@ def write(
 def _push(row: Written, drawn: Drawn, ends: Collection[int]) -> Chunk:
     if drawn.status is Status.OK:
         return row.push(drawn.token, drawn.logprob, end=drawn.token in ends)
-    return row.fail(drawn.status)
+    return row.end(drawn.status)
