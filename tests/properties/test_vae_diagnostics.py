@@ -76,7 +76,9 @@ def test_active_units(seed: int, active: int, idle: int) -> None:
     assert active_units(mean, threshold=0.001) == active + idle
 
 
-@pytest.mark.parametrize("active, latent, warns", [(0, 1, True), (0, 8, True), (1, 10, False), (1, 11, True), (3, 30, False)])
+@pytest.mark.parametrize(
+    "active, latent, warns", [(0, 1, True), (0, 8, True), (1, 10, False), (1, 11, True), (3, 30, False)]
+)
 def test_the_warning(active: int, latent: int, warns: bool) -> None:
     sentence = collapsed(active, latent)
     assert (sentence is not None) == warns

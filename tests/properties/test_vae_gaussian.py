@@ -29,7 +29,9 @@ def reference(q: DiagonalGaussian) -> Independent:
     return Independent(Normal(q.mean, q.log_std.exp()), 1)
 
 
-@given(seed=st.integers(0, 10**6), rows=st.integers(1, 4), features=st.integers(1, 5), scale=st.sampled_from([0.1, 1.0, 4.0]))
+@given(
+    seed=st.integers(0, 10**6), rows=st.integers(1, 4), features=st.integers(1, 5), scale=st.sampled_from([0.1, 1.0, 4.0])
+)
 @settings(max_examples=60, deadline=None)
 def test_density_entropy_and_divergence(seed: int, rows: int, features: int, scale: float) -> None:
     q, p = gaussian(rows, features, seed=seed, scale=scale), gaussian(rows, features, seed=seed + 1)
@@ -111,7 +113,8 @@ def test_mixtures_are_sums_of_their_components(seed: int, components: int, featu
 
     def density(point: Tensor) -> float:
         return sum(
-            float(w) * math.exp(sum(float(Normal(q.mean[c, j], q.log_std[c, j].exp()).log_prob(point[j])) for j in range(features)))
+            float(w)
+            * math.exp(sum(float(Normal(q.mean[c, j], q.log_std[c, j].exp()).log_prob(point[j])) for j in range(features)))
             for c, w in enumerate(weights)
         )
 
