@@ -372,3 +372,15 @@ def test_a_decoder_that_does_not_fit(shape: tuple[int, ...]) -> None:
 def test_scales_that_are_none(make: Any) -> None:
     with pytest.raises(ParameterError, match="must be a number above 0, or one of 'shared', 'optimal', 'predicted'"):
         make()
+
+
+@pytest.mark.parametrize("logit", [1e-6, 1e-4, 3e-3, 0.02, 0.1, 0.3, 0.49, -0.51])
+def test_continuous_bernoulli_near_one_half_in_float32(logit: float) -> None:
+    """Closed forms cancel here: their means and gradients are off by 1e-3 at a logit of 1e-4."""
+    likelihood, x = ContinuousBernoulli(), torch.full((1, 1), 0.25)
+    l = torch.tensor([[logit]], requires_grad=True)  # noqa: E741
+    exact = mpmath.mpf(l.item())
+    mean = float(1 / (1 - mpmath.exp(-exact)) - 1 / exact)
+    assert float(likelihood.mean(l.detach())) == pytest.approx(mean, abs=3e-7)
+    (gradient,) = torch.autograd.grad(likelihood.log_prob(l, x).sum(), l)
+    assert float(gradient) == pytest.approx(0.25 - mean, abs=3e-7)

@@ -1,6 +1,7 @@
 """The laws of priors: they are densities, they draw by them, one seed a sample; and mixtures fit."""
 
 import copy
+import itertools
 import math
 import sys
 import warnings
@@ -21,7 +22,7 @@ from aigc.vae.diagnostics import aggregate_divergence, aggregate_log_prob
 from aigc.vae.priors import Flow, FullMixture, Mixture, StandardNormal, VampPrior, fit_mixture
 
 try:  # at once: they change the environment of the process
-    import zuko  # noqa: F401
+    import zuko
 except ImportError:
     zuko = None  # type: ignore[assignment]
 try:
@@ -92,7 +93,9 @@ def test_densities_integrate_to_one(kind: str) -> None:
     points = torch.cartesian_prod(grid, grid)
     with torch.no_grad():
         density = prior.log_prob(points).exp()
-    assert float(density.sum()) * (2 * reach / steps) ** 2 == pytest.approx(1, abs=1e-3 if kind == "nsf" else 2e-6)  # kinks of splines
+    assert float(density.sum()) * (2 * reach / steps) ** 2 == pytest.approx(
+        1, abs=1e-3 if kind == "nsf" else 2e-6
+    )  # kinks of splines
     assert prior.log_prob(points[:6].view(2, 3, 2)).shape == (2, 3)
     with pytest.raises(ParameterError, match=r"z must be codes of 2 dimensions, \(\*, 2\), got \(5, 3\)"):
         prior.log_prob(torch.zeros(5, 3))
@@ -251,7 +254,7 @@ def test_each_step_of_a_fit_raises_the_likelihood(covariance: str) -> None:
     ]
     with torch.no_grad():
         values = [float(fit.log_prob(z).mean()) for fit in fits]
-    assert all(later >= earlier - 1e-10 for earlier, later in zip(values, values[1:], strict=False))
+    assert all(later >= earlier - 1e-10 for earlier, later in itertools.pairwise(values))
     assert values[-1] > values[0] + 1e-3
 
 
@@ -260,7 +263,8 @@ def test_each_step_of_a_fit_raises_the_likelihood(covariance: str) -> None:
 def test_a_step_of_a_fit_is_that_of_scikit_learn(covariance: str, name: str) -> None:
     z = torch.cat([normal(200, 2), normal(100, 2, seed=1) + 3])
     first, second = (
-        fit_mixture(z, components=2, seed=0, covariance=covariance, steps=steps, tolerance=0.0, floor=0.0) for steps in (3, 4)
+        fit_mixture(z, components=2, seed=0, covariance=covariance, steps=steps, tolerance=0.0, floor=0.0)
+        for steps in (3, 4)
     )
 
     def moments(prior: Any) -> tuple[Any, Any, Any]:
@@ -271,7 +275,14 @@ def test_a_step_of_a_fit_is_that_of_scikit_learn(covariance: str, name: str) -> 
     precisions = np.linalg.inv(covariances)
     start = precisions if covariance == "full" else np.stack([np.diag(p) for p in precisions])
     reference = GaussianMixture(
-        2, covariance_type=name, max_iter=1, tol=0, reg_covar=0, weights_init=weights, means_init=means, precisions_init=start
+        2,
+        covariance_type=name,
+        max_iter=1,
+        tol=0,
+        reg_covar=0,
+        weights_init=weights,
+        means_init=means,
+        precisions_init=start,
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that one step is not enough

@@ -101,7 +101,9 @@ def test_gradients_pass_straight_or_rotated(seed: int, n: int, features: int) ->
             cos = u @ v
             w = (v - cos * u) / np.linalg.norm(v - cos * u)
             sin = w @ v
-            rotation = np.eye(features) + sin * (np.outer(w, u) - np.outer(u, w)) + (cos - 1) * (np.outer(u, u) + np.outer(w, w))
+            rotation = (
+                np.eye(features) + sin * (np.outer(w, u) - np.outer(u, w)) + (cos - 1) * (np.outer(u, u) + np.outer(w, w))
+            )
             np.testing.assert_allclose(rotation @ u, v, atol=1e-9)
             scale = np.linalg.norm(b) / np.linalg.norm(a)
             np.testing.assert_allclose(leaf.grad[row], scale * rotation.T @ g[row].numpy(), rtol=1e-7, atol=1e-7)
@@ -159,7 +161,9 @@ def test_codes_follow_the_weighted_means_of_their_vectors(seed: int, decay: floa
 
 def test_it_starts_at_clusters() -> None:
     centres = 10 * normal(8, 2, seed=3)
-    z = (centres.repeat(30, 1) + 0.01 * normal(240, 2, seed=4))[torch.randperm(240, generator=torch.Generator().manual_seed(0))]
+    z = (centres.repeat(30, 1) + 0.01 * normal(240, 2, seed=4))[
+        torch.randperm(240, generator=torch.Generator().manual_seed(0))
+    ]
     before = torch.get_rng_state()
     vq = VQ(8, features=2)
     found = vq(z)
@@ -257,7 +261,7 @@ def test_residuals_shrink_and_prefixes_are_codes(seed: int, depth: int, features
     assert found.perplexity.shape == (depth,)
     left = [z - made.lookup(found.indices[:, :n]) for n in range(1, depth + 1)]
     norms = [rows(r).norm(dim=1) for r in (z, *left)]
-    for more, less in zip(norms, norms[1:], strict=False):
+    for more, less in itertools.pairwise(norms):
         assert (less <= more + 1e-5).all()
     torch.testing.assert_close(made.lookup(found.indices), found.codes)
     torch.testing.assert_close(found.commitment, torch.stack([r.square().flatten(1).mean(1) for r in left]).mean(0))

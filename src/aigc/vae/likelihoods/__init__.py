@@ -10,7 +10,7 @@
     likelihoods.LogisticMixture(5)
     likelihoods.Categorical(10)             # whole numbers
 
-reading.py          how parameters are read, and what all have in common: start here
+contract.py         what all have in common: start here
 bernoulli.py        Bernoulli, ContinuousBernoulli
 locations.py        Gaussian, Laplace: location and scale
 logistics.py        DiscretisedLogistic, LogisticMixture
@@ -19,9 +19,9 @@ categorical.py      Categorical
 
 from aigc.vae.likelihoods.bernoulli import Bernoulli, ContinuousBernoulli
 from aigc.vae.likelihoods.categorical import Categorical
+from aigc.vae.likelihoods.contract import Likelihood
 from aigc.vae.likelihoods.locations import Gaussian, Laplace
 from aigc.vae.likelihoods.logistics import DiscretisedLogistic, LogisticMixture
-from aigc.vae.likelihoods.reading import Likelihood
 
 __all__ = [
     "Bernoulli",

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from aigc._checks import fail
-from aigc.vae.likelihoods.reading import check_numbers, noise, read, shaped, total
+from aigc.vae.likelihoods._reading import check_numbers, noise, read, shaped, total
 
 __all__ = ["Bernoulli", "ContinuousBernoulli"]
 

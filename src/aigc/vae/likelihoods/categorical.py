@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from aigc._checks import fail, fail_type, integer
-from aigc.vae.likelihoods.reading import noise, read, shaped, total
+from aigc.vae.likelihoods._reading import noise, read, shaped, total
 
 __all__ = ["Categorical"]
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from aigc._checks import fail, fail_type
 from aigc.vae.gaussian import LIMIT
-from aigc.vae.likelihoods.reading import check_numbers, noise, read, shaped, total
+from aigc.vae.likelihoods._reading import check_numbers, noise, read, shaped, total
 
 __all__ = ["Gaussian", "Laplace"]
 
@@ -67,9 +67,8 @@ class Gaussian(nn.Module):
         """Checks that values are finite."""
         check_numbers(x)
 
-    def extra_repr(self) -> str:
-        """Its scale."""
-        return repr(self.sigma)
+    def __repr__(self) -> str:
+        return f"Gaussian({self.sigma!r})"
 
 
 class Laplace(nn.Module):
@@ -114,9 +113,8 @@ class Laplace(nn.Module):
         """Checks that values are finite."""
         check_numbers(x)
 
-    def extra_repr(self) -> str:
-        """Its scale."""
-        return repr(self.scale)
+    def __repr__(self) -> str:
+        return f"Laplace({self.scale!r})"
 
 
 class Spread(nn.Module):

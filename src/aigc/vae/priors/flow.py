@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from aigc import random
 from aigc._checks import fail, integer
 from aigc.device import preserved_rng
-from aigc.vae.priors.normal import check_codes, normals
+from aigc.vae.priors._drawing import check_codes, normals
 
 __all__ = ["Flow"]
 

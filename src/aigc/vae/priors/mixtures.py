@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from aigc import random
 from aigc._checks import fail, integer
 from aigc.vae.gaussian import DiagonalGaussian, mixture_log_prob
-from aigc.vae.priors.normal import check_codes, choices, normals
+from aigc.vae.priors._drawing import check_codes, choices, normals
 
 __all__ = ["FullMixture", "Mixture", "VampPrior"]
 

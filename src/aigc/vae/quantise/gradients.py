@@ -3,7 +3,7 @@ r"""How a gradient passes a quantiser, which has none of its own."""
 import torch
 from torch import Tensor
 
-__all__ = ["rotate", "straight"]
+__all__ = ["GRADIENTS", "rotate", "straight"]
 
 
 def straight(z: Tensor, codes: Tensor) -> Tensor:
@@ -75,3 +75,6 @@ class _Exactly(torch.autograd.Function):
     @staticmethod
     def backward(ctx: object, gradient: Tensor) -> tuple[None, Tensor]:
         return None, gradient
+
+
+GRADIENTS = {"rotation": rotate, "straight": straight}

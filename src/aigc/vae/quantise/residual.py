@@ -4,8 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from aigc._checks import integer
-from aigc.vae.quantise.results import Quantised, check_vectors, fold, unfold
-from aigc.vae.quantise.vectors import _GRADIENTS, VQ
+from aigc.vae.quantise._rows import check_vectors, fold, unfold
+from aigc.vae.quantise.gradients import GRADIENTS
+from aigc.vae.quantise.results import Quantised
+from aigc.vae.quantise.vectors import VQ
 
 __all__ = ["ResidualVQ"]
 
@@ -62,7 +64,7 @@ class ResidualVQ(nn.Module):
             found.append(layer(left))
             code = found[-1].codes.detach()
             left, total = left - code, total + code
-        rows = _GRADIENTS[self.gradient](fold(z), fold(total))
+        rows = GRADIENTS[self.gradient](fold(z), fold(total))
         return Quantised(
             codes=unfold(rows, z),
             indices=torch.stack([one.indices for one in found], dim=1),

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from aigc._checks import fail, integer
+from aigc.vae.quantise._rows import check_vectors
 from aigc.vae.quantise.gradients import straight
-from aigc.vae.quantise.results import Quantised, check_vectors, perplexity
+from aigc.vae.quantise.results import Quantised, perplexity
 
 __all__ = ["FSQ"]
 

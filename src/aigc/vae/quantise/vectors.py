@@ -7,12 +7,11 @@ from aigc import random
 from aigc._checks import fail, integer
 from aigc.training import processes
 from aigc.vae._clusters import assigned, centres, nearest
-from aigc.vae.quantise.gradients import rotate, straight
-from aigc.vae.quantise.results import Quantised, check_vectors, fold, perplexity, unfold
+from aigc.vae.quantise._rows import check_vectors, fold, unfold
+from aigc.vae.quantise.gradients import GRADIENTS
+from aigc.vae.quantise.results import Quantised, perplexity
 
 __all__ = ["VQ"]
-
-_GRADIENTS = {"rotation": rotate, "straight": straight}
 
 
 class VQ(nn.Module):
@@ -69,8 +68,8 @@ class VQ(nn.Module):
             raise fail("decay", "in [0, 1)", decay)
         if restart is not None and not 0 < restart < 1:
             raise fail("restart", "in (0, 1)", restart, "None is off.")
-        if gradient not in _GRADIENTS:
-            raise fail("gradient", f"one of {', '.join(map(repr, _GRADIENTS))}", gradient)
+        if gradient not in GRADIENTS:
+            raise fail("gradient", f"one of {', '.join(map(repr, GRADIENTS))}", gradient)
         self.decay, self.restart, self.gradient = decay, restart, gradient
         self.seed = random.check_seed("seed", seed)
         first = random.normal(torch.arange(codes)[:, None], torch.arange(features), step=self.seed).float()
@@ -88,7 +87,7 @@ class VQ(nn.Module):
         index = nearest(rows, self.codebook)
         chosen = self.codebook[index].to(rows.dtype)
         counts = torch.bincount(index, minlength=self.count).to(self.sizes.dtype)
-        passed = _GRADIENTS[self.gradient](rows, chosen)
+        passed = GRADIENTS[self.gradient](rows, chosen)
         commitment = (rows - chosen).square().reshape(len(z), -1).mean(1)
         if self.training:
             self._follow(rows.detach(), index)
