@@ -64,7 +64,7 @@ class ConvEncoder(nn.Module):
             self.body = Descending(self.shape[0], channels, steps, counts, activation, self.condition)
             self.head = nn.Linear(channels[-1] * math.prod(steps[-1].coarse), 2 * self.latent)
         fill(self, seed, after=activation)
-        soften(self)
+        soften(self, activation)
         quiet(self.head, 0.1)  # the posterior begins near the standard normal
         self.config = {
             "net": "ConvEncoder",
@@ -137,7 +137,7 @@ class ConvDecoder(nn.Module):
             self.body = Ascending(channels, steps, counts, activation, self.condition)
             self.head = last(width, self.outputs * self.shape[0], steps[0], counts)
         fill(self, seed, after=activation)
-        soften(self)
+        soften(self, activation)
         quiet(self.head, 0.1)
         self.config = {
             "net": "ConvDecoder",

@@ -87,7 +87,7 @@ class HierarchicalEncoder(nn.Module):
         with torch.device("meta"):
             self.body = Descending(self.shape[0], channels, steps, counts, activation, self.condition)
         fill(self, seed, after=activation)
-        soften(self)
+        soften(self, activation)
         self.config = {
             "net": "HierarchicalEncoder",
             "shape": list(self.shape),
@@ -176,7 +176,7 @@ class HierarchicalDecoder(nn.Module):
             self.blocks = nn.ModuleList(Blocks(count, w, axes, activation, self.condition) for w, count in levels)
             self.head = last(width, self.outputs * self.shape[0], steps[-1], counts)
         fill(self, seed, after=activation)
-        soften(self)
+        soften(self, activation)
         for layer in self.layers:
             cast("_Layer", layer).soften(len(self.channels))
         quiet(self.head, 0.1)
@@ -254,7 +254,7 @@ class _Layer(nn.Module):
     def soften(self, layers: int) -> None:
         """Begins near standard normals, with what it adds to the features small."""
         quiet(self.prior.second, 0.1)
-        quiet(self.posterior.second, 0.1)
+        quiet(self.posterior.second, 0.03)
         quiet(self.inlet, 1 / math.sqrt(layers))
 
     def forward(self, x: Tensor, features: Tensor | None, noise: Tensor, condition: Tensor | None) -> tuple[Tensor, _Draw]:
