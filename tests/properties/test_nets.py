@@ -17,8 +17,8 @@ from aigc import nets
 from aigc.errors import ParameterError, TypeParameterError
 from aigc.nets._blocks import Down, Up
 from aigc.nets._shapes import scales
+from aigc.nets._stacks import Descending
 from aigc.nets._weights import LEFT, activation, fill
-from aigc.nets.convolutional import Descending
 
 SIZES = (8, 16, 28, 32, 64, 128, 256)
 
