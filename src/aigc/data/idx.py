@@ -34,6 +34,11 @@ class Labelled(NamedTuple):
     Attributes:
         images: float32, `(n, channels, height, width)`, in [0, 1].
         labels: int64, `(n,)`.
+
+    Example:
+        >>> images, labels = Labelled(torch.zeros(2, 1, 28, 28), torch.tensor([7, 2]))
+        >>> images[labels == 7].shape
+        torch.Size([1, 1, 28, 28])
     """
 
     images: Tensor

@@ -64,7 +64,7 @@ def read_wav(path: str | Path) -> Sound:
 def write_wav(path: str | Path, samples: Tensor, *, rate: int, bits: Literal[8, 16, 24, 32] = 16) -> None:
     """Writes a WAV file of PCM.
 
-    A number x becomes round(2^(b - 1) x); only 1 itself, which has no place among b bits, becomes the largest that has.
+    A number x becomes round(2^(b - 1) x); 2^(b - 1) itself has no place among b bits, and becomes the largest that has.
 
     Args:
         path: Where; a file that is there already is replaced, in one stroke.
@@ -196,7 +196,7 @@ def _decoded(data: bytes, where: str) -> Sound:
         kind, channels, rate, _, block, bits = struct.unpack_from("<HHIIHH", head)
         if kind == _EXTENSIBLE and len(head) >= 26:
             kind = struct.unpack_from("<H", head, 24)[0]
-        if not channels or not rate or block != channels * bits // 8:
+        if not channels or not rate or not block or block != channels * bits // 8:
             raise DataError(f"says {channels} channels, {rate} samples a second and {bits} bits in {block} bytes")
         if len(body) % block or not body:
             raise DataError(f"has {len(body)} bytes of samples of {block} bytes")

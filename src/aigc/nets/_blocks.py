@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from aigc.nets._shapes import Scale
-from aigc.nets._weights import Activation, activation, quiet
+from aigc.nets._weights import LEFT, Activation, activation, quiet
 from aigc.nets.conditions import Condition, Shift
 
 __all__ = ["Blocks", "Down", "Rise", "Up", "convolution", "soften"]
@@ -94,11 +94,14 @@ class Blocks(nn.Module):
         return x
 
 
-def soften(net: nn.Module) -> None:
-    """Makes the last weights of each of n residual blocks 1 / sqrt(n) times as large, so that depth does not amplify."""
+def soften(net: nn.Module, after: Activation) -> None:
+    """Makes the last weights of each of n residual blocks smaller, so that each adds 1 / n of what an activation leaves.
+
+    So the second moment grows by (1 + 1/n)^n < e at most, however deep the net.
+    """
     found = list(_blocks(net))
     for block in found:
-        quiet(block.second, 1 / math.sqrt(len(found)))
+        quiet(block.second, math.sqrt(LEFT[after] / len(found)))
 
 
 def _blocks(net: nn.Module) -> Iterator[Block]:

@@ -9,13 +9,13 @@ from torch import nn
 from aigc import random
 from aigc._checks import fail
 
-__all__ = ["Activation", "activation", "fill", "quiet"]
+__all__ = ["LEFT", "Activation", "activation", "fill", "quiet"]
 
 Activation = Literal["relu", "silu", "gelu", "tanh"]
 
 _MADE: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU, "tanh": nn.Tanh}
 # E[f(z)^2] for a standard normal z: what an activation leaves of the second moment, which weights make good.
-_LEFT = {"relu": 0.5, "silu": 0.355776, "gelu": 0.425222, "tanh": 0.394294}
+LEFT = {"relu": 0.5, "silu": 0.355776, "gelu": 0.425222, "tanh": 0.394294}
 
 
 def activation(name: Activation) -> nn.Module:
@@ -44,7 +44,7 @@ def fill(net: nn.Module, seed: int, *, after: Activation) -> None:
             if name == "bias":
                 nn.init.zeros_(parameter)
             else:
-                nn.init.normal_(parameter, std=_std(module, _LEFT[after]), generator=generator)
+                nn.init.normal_(parameter, std=_std(module, LEFT[after]), generator=generator)
 
 
 def quiet(layer: nn.Module, scale: float) -> None:

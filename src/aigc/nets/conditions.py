@@ -131,7 +131,8 @@ class Shift(nn.Module):
         super().__init__()
         self.of: nn.Module | None = None
         if isinstance(condition, Classes):
-            self.of = nn.Embedding(condition.count, width)
+            rows = torch.empty(condition.count, width)  # given, since first values of its own would wake the compiler
+            self.of = nn.Embedding.from_pretrained(rows, freeze=False)  # type: ignore[no-untyped-call]
         elif isinstance(condition, Vector):
             self.of = nn.Linear(condition.size, width, bias=False)
 

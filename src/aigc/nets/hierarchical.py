@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from aigc._checks import fail, integer
 from aigc.nets._blocks import Blocks, Rise, convolution, soften
 from aigc.nets._shapes import check_input, check_sequence, check_shape, scales
+from aigc.nets._stacks import Descending, ascending, last, widths
 from aigc.nets._weights import Activation, activation, fill, quiet
 from aigc.nets.conditions import Condition, Shift, check_condition, condition_from, condition_json
-from aigc.nets.convolutional import Descending, ascending, last, widths
 
 __all__ = ["Descent", "HierarchicalDecoder", "HierarchicalEncoder"]
 
@@ -36,6 +36,12 @@ class Descent(NamedTuple):
         codes: What the prior would have had to draw, `(batch, latent)`: the decoder writes the same parameters for them.
         divergences: KL from each layer's posterior to its prior, given what was drawn above, `(batch, layers)`, nats.
         log_ratios: log q(z_i) - log p(z_i) of what was drawn, `(batch, layers)`, nats: its mean is the divergence.
+
+    Example:
+        >>> encoder = HierarchicalEncoder((1, 8, 8), 1, width=4)
+        >>> decoder = HierarchicalDecoder((2,), (1, 8, 8), width=4)
+        >>> [tuple(part.shape) for part in decoder.descend(encoder(torch.zeros(3, 1, 8, 8)), torch.zeros(3, 32))]
+        [(3, 1, 8, 8), (3, 32), (3, 1), (3, 1)]
     """
 
     parameters: Tensor
@@ -87,7 +93,7 @@ class HierarchicalEncoder(nn.Module):
         with torch.device("meta"):
             self.body = Descending(self.shape[0], channels, steps, counts, activation, self.condition)
         fill(self, seed, after=activation)
-        soften(self)
+        soften(self, activation)
         self.config = {
             "net": "HierarchicalEncoder",
             "shape": list(self.shape),
@@ -176,7 +182,7 @@ class HierarchicalDecoder(nn.Module):
             self.blocks = nn.ModuleList(Blocks(count, w, axes, activation, self.condition) for w, count in levels)
             self.head = last(width, self.outputs * self.shape[0], steps[-1], counts)
         fill(self, seed, after=activation)
-        soften(self)
+        soften(self, activation)
         for layer in self.layers:
             cast("_Layer", layer).soften(len(self.channels))
         quiet(self.head, 0.1)
@@ -254,7 +260,7 @@ class _Layer(nn.Module):
     def soften(self, layers: int) -> None:
         """Begins near standard normals, with what it adds to the features small."""
         quiet(self.prior.second, 0.1)
-        quiet(self.posterior.second, 0.1)
+        quiet(self.posterior.second, 0.03)
         quiet(self.inlet, 1 / math.sqrt(layers))
 
     def forward(self, x: Tensor, features: Tensor | None, noise: Tensor, condition: Tensor | None) -> tuple[Tensor, _Draw]:
