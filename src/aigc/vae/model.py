@@ -265,7 +265,7 @@ class VAE(nn.Module):
         if not noise:
             return self._mean(z, condition)
         parameters = self._told(self.decoder, z, condition)
-        return cast("Tensor", self.likelihood.sample(parameters, seeds.to(self.device), self.shape))
+        return self._shown(self.likelihood.sample(parameters, seeds.to(self.device), self.shape))
 
     @torch.no_grad()
     def interpolate(
@@ -367,7 +367,10 @@ class VAE(nn.Module):
     def _mean(self, z: Tensor, condition: Tensor | None) -> Tensor:
         priors.normal.check_codes(z, self.latent)
         parameters = self._told(self.decoder, z, condition)
-        return cast("Tensor", self.likelihood.mean(parameters, self.shape))
+        return self._shown(self.likelihood.mean(parameters, self.shape))
+
+    def _shown(self, x: Tensor) -> Tensor:
+        return x.clamp(0, 1) if self.images else x  # at every door
 
     def _noise(self, x: Tensor, samples: int, seed: int, examples: Sequence[int]) -> Tensor:
         dtype = torch.float64 if next(self.parameters()).dtype == torch.float64 else torch.float32
