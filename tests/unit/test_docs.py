@@ -73,6 +73,7 @@ def test_the_examples_of_the_other_models_run(monkeypatch: pytest.MonkeyPatch, c
     [
         ("kernels.md", "tensor("),
         ("search.md", "3 beginnings"),
+        ("constraints.md", "max_new_tokens must be 24 at least"),
         ("speed.md", "packed: weights are packed"),
         ("testing.md", "centred breaks the law that a filter does to a row what it does to the row alone."),
     ],

@@ -1,5 +1,6 @@
 """A sampler that writes only what a constraint allows, and comes to an end in time."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -133,10 +134,7 @@ class Constrained:
 
     def step(self, logits: Tensor, state: _State, noise: Noise) -> tuple[Draw, _State]:
         """Draws; a row that is complete, and has no token left to say so, is `DONE`."""
-        lexicon = self._on_words().lexicon
-        allowed = np.stack([_allowed(row, lexicon, logits.shape[-1]) for row in state.rows])
-        fine = logits.amax(-1).isfinite()  # what is not is for the draw to report
-        x = logits.masked_fill(~torch.from_numpy(allowed).to(logits.device) & fine[:, None], -torch.inf)
+        x = self._masked(logits, state)
         draw, inner = self.sampler.step(x, state.inner, noise)
         rows = [self._after(row, token) for row, token in zip(state.rows, draw.token.tolist(), strict=True)]
         late = [i for i, row in enumerate(rows) if row is None]
@@ -145,10 +143,18 @@ class Constrained:
         if late:
             draw, inner = self.sampler.step(x, state.inner, noise)
         kept = tuple(before if row is None else row for before, row in zip(state.rows, rows, strict=True))
-        complete = torch.tensor([row.complete for row in state.rows], device=logits.device)
-        stuck = torch.where(complete, int(Status.DONE), int(Status.BANNED))
-        status = torch.where((draw.status == Status.EMPTY) & fine, stuck, draw.status)
-        return draw._replace(status=status), _State(inner, kept)
+        return _told(draw, logits, state.rows), _State(inner, kept)
+
+    def _masked(self, logits: Tensor, state: _State) -> Tensor:
+        """The logits of what is allowed; rows that cannot be drawn from stay as they are, for the draw to report."""
+        lexicon = self._on_words().lexicon
+        allowed = np.zeros(logits.shape, dtype=np.bool_)
+        for row, top, mask in zip(state.rows, logits.amax(-1).tolist(), allowed, strict=True):
+            if math.isfinite(top):
+                _mark(row, lexicon, mask)
+            else:
+                mask[:] = True
+        return torch.where(torch.from_numpy(allowed).to(logits.device), logits, -torch.inf)
 
     def _after(self, row: _Row, token: int) -> _Row | None:
         """The row with a token; None if no end in time is known then."""
@@ -213,19 +219,30 @@ def is_constrained(value: object) -> bool:
     return any(is_constrained(each) for each in inner if each is not None)
 
 
-def _allowed(row: _Row, lexicon: Lexicon, size: int) -> NDArray[np.bool_]:
-    mask = np.zeros(size, dtype=np.bool_)
+def _mark(row: _Row, lexicon: Lexicon, mask: NDArray[np.bool_]) -> None:
+    """Marks the tokens that a row allows."""
     if row.reading is not None:
         found = row.reading.allowed()
         if isinstance(found, list):
             mask[found] = True
         else:
-            mask[: len(found)] = found[:size]
+            mask[: len(found)] = found[: len(mask)]
         if row.joined:
             mask[list(lexicon.spaced)] = False
     if row.complete:
         mask[list(lexicon.ends)] = True
-    return mask
+
+
+def _told(draw: Draw, logits: Tensor, rows: Sequence[_Row]) -> Draw:
+    """The draw, with rows told apart that are done, and whose filters left nothing of what is allowed."""
+    empty = [i for i, status in enumerate(draw.status.tolist()) if status == Status.EMPTY]
+    if not empty:
+        return draw
+    status = draw.status.clone()
+    for i in empty:
+        if bool(logits[i].amax().isfinite()):
+            status[i] = int(Status.DONE if rows[i].complete else Status.BANNED)
+    return draw._replace(status=status)
 
 
 def _short(value: object) -> str:
