@@ -14,23 +14,25 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {"AigcError": "aigc.errors", "Generator": "aigc.text"}
-_MODULES = ("checkpoint", "device", "errors", "kernels", "random", "sampling", "text")
+_MODULES = ("checkpoint", "data", "device", "errors", "kernels", "nets", "random", "sampling", "text")
 
 __all__ = [
     "AigcError",
     "Generator",
     "__version__",
     "checkpoint",
+    "data",
     "device",
     "errors",
     "kernels",
+    "nets",
     "random",
     "sampling",
     "text",
 ]
 
 if TYPE_CHECKING:
-    from aigc import checkpoint, device, errors, kernels, random, sampling, text
+    from aigc import checkpoint, data, device, errors, kernels, nets, random, sampling, text
     from aigc.errors import AigcError
     from aigc.text import Generator
 
