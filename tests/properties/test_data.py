@@ -2,6 +2,7 @@
 
 import gzip
 import math
+import os
 import pickle
 import struct
 import sys
@@ -20,8 +21,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from aigc.data import check_images, check_sounds, images, mnist, read_idx, sounds, write_idx, write_png, write_wav
+from aigc.data import idx as idx_module
 from aigc.errors import DataError, DataNotFoundError, ParameterError, TypeParameterError
 
+Real = zipfile.ZipFile
 KINDS = {8: ("u1", "B"), 9: ("i1", "b"), 11: ("i2", "h"), 12: ("i4", "i"), 13: ("f4", "f"), 14: ("f8", "d")}
 
 
@@ -52,10 +55,15 @@ def test_idx_there_and_back(code: int, shape: list[int], packed: bool, seed: int
         assert (gzip.decompress(path.read_bytes()) if packed else path.read_bytes()) == data
 
 
-def test_idx_cut_longer_or_flipped_is_an_error(tmp_path: Path) -> None:
+def test_idx_cut_longer_or_flipped_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(idx_module, "_PIECE", 5)  # the numbers end where a piece does
     data = idx(8, (3, 5), list(range(15)))
     packed = gzip.compress(data)
-    cases = [data[:i] for i in range(len(data))] + [data + b"\0"] + [packed[:i] for i in range(2, len(packed))]
+    cases = (
+        [data[:i] for i in range(len(data))]
+        + [data + b"\0", b"\1" + data[1:], b"\0\1" + data[2:]]
+        + [packed[:i] for i in range(2, len(packed))]
+    )
     for case in cases:
         (tmp_path / "x").write_bytes(case)
         with pytest.raises(DataError, match="x"):
@@ -164,6 +172,21 @@ def test_a_dataset_goes_through_worker_processes(tmp_path: Path) -> None:
         assert torch.equal(read, want)
 
 
+def test_each_process_opens_an_archive_for_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder_of(tmp_path, ["a.png"])
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        archive.write(tmp_path / "a.png", "a.png")
+    opened = []
+    monkeypatch.setattr(zipfile, "ZipFile", lambda *a: opened.append(a) or Real(*a))
+    found = images(tmp_path / "all.zip")
+    assert len(opened) == 2  # for its names, and to read
+    found.tensor()
+    assert len(opened) == 2
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    found.tensor()
+    assert len(opened) == 3
+
+
 def test_indices_are_those_of_a_sequence(tmp_path: Path) -> None:
     folder_of(tmp_path, ["a.png", "b.png"])
     found = images(tmp_path)
@@ -212,7 +235,7 @@ def test_shapes_that_differ_are_an_error_that_names_the_file(tmp_path: Path) -> 
 
 
 def test_unreadable_files_are_named_or_counted(tmp_path: Path) -> None:
-    made = folder_of(tmp_path, ["a/a.png", "b/b.png", "b/c.png", "b/d.png"])
+    made = folder_of(tmp_path, ["a/a.png", "b/b.png", "b/c.png", "c/d.png"])
     whole = (tmp_path / "b/b.png").read_bytes()
     (tmp_path / "b/b.png").write_bytes(whole[:-30])
     (tmp_path / "b/c.png").write_bytes(b"")
@@ -222,8 +245,8 @@ def test_unreadable_files_are_named_or_counted(tmp_path: Path) -> None:
     assert len(found) == 2
     assert [Path(file).name for file, _ in found.skipped] == ["b.png", "c.png"]
     assert found.labels is not None
-    assert found.labels.tolist() == [0, 1]
-    assert torch.equal(found[1][0], made["b/d.png"].float() / 255)
+    assert found.labels.tolist() == [0, 2]
+    assert torch.equal(found[1][0], made["c/d.png"].float() / 255)
     lazy = images(tmp_path / "a", check=False)
     (tmp_path / "a/a.png").write_bytes(whole[:-30])
     with pytest.raises(DataError, match=r"a/a.png is no image"):
@@ -233,7 +256,7 @@ def test_unreadable_files_are_named_or_counted(tmp_path: Path) -> None:
         lazy[0]
     with pytest.raises(ParameterError, match="check must be True with skip_unreadable"):
         images(tmp_path, check=False, skip_unreadable=True)
-    (tmp_path / "b/d.png").write_bytes(b"x")
+    (tmp_path / "c/d.png").write_bytes(b"x")
     with pytest.raises(DataError, match="none of 3 files can be read; .*b.png"):
         images(tmp_path, skip_unreadable=True)
 

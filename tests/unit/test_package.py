@@ -68,7 +68,10 @@ def test_run_time_dependencies_are_the_five() -> None:
     assert names == ["torch", "transformers", "safetensors", "numpy", "typing-extensions"]
 
 
-@pytest.mark.parametrize("name", ["aigc", "aigc.kernels", "aigc.sampling", "aigc.text", "aigc.device", "aigc.checkpoint"])
+@pytest.mark.parametrize(
+    "name",
+    ["aigc", "aigc.kernels", "aigc.sampling", "aigc.text", "aigc.device", "aigc.checkpoint", "aigc.data", "aigc.nets"],
+)
 def test_all_lists_what_is_there(name: str) -> None:
     module = importlib.import_module(name)
     assert [entry for entry in module.__all__ if not hasattr(module, entry)] == []
