@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn.functional import threshold
 
 from aigc.kernels import Draw, Status
 from aigc.sampling._numbers import Parametric, check, column
@@ -59,7 +60,7 @@ class Mirostat(Parametric):
         # Row by row: how the sum over a long row is split among threads depends on how many rows there are.
         mass = torch.stack([(row - most).exp_().sum(dtype=torch.float64) for row, most in zip(logits, top, strict=True)])
         least = top + (mass.log()[:, None] - column(state, logits) / _BITS).clamp(max=0.0)
-        return logits.masked_fill_(logits < least, -math.inf)
+        return _cut(logits, least.to(logits.dtype))
 
     def update(self, state: Tensor, draw: Draw) -> Tensor:
         """Corrects the largest surprise allowed by what the token drawn was too surprising."""
@@ -67,3 +68,15 @@ class Mirostat(Parametric):
         tau, eta = (torch.as_tensor(each, dtype=torch.float64, device=state.device) for each in (self.tau, self.eta))
         surprise = draw.logprob.double() * -_BITS
         return (state - eta * (surprise - tau)).where(draw.status == Status.OK, state)
+
+
+def _cut(logits: Tensor, least: Tensor) -> Tensor:
+    """Cuts what is less than `least`, `(rows, 1)`, in place."""
+    if logits.device.type != "cpu":
+        return logits.masked_fill_(logits < least, -math.inf)
+    # On a CPU a mask takes a branch for each number, which it cannot foresee; a threshold takes none, and a tenth of the
+    # time.
+    below = torch.nextafter(least, torch.tensor(-math.inf, dtype=least.dtype))
+    for row, edge in zip(logits, below.flatten().tolist(), strict=True):
+        threshold(row, edge, -math.inf, inplace=True)
+    return logits
