@@ -134,7 +134,7 @@ class TopNSigma(Parametric):
 
     (Tang et al., arXiv:2411.07641.) $\sigma$ is the standard deviation of all logits that are not -inf; as in llama.cpp,
     their sum of squares is divided by their number. The authors' code divides by one less, which at 50,000
-    tokens is one part in 100,000. No temperature before it changes what is kept.
+    tokens is one part in 100,000. No temperature before it changes what is kept; what was cut before it does.
 
     Args:
         n: Above 0; often 1.
@@ -250,7 +250,7 @@ class TailFree(Parametric):
         curve = (p[..., :-2] - 2 * p[..., 1:-1] + p[..., 2:]).abs().where(there, 0)
         curve = curve.where(total(curve) > _EVEN, there.double())
         share = column(self.z, logits)
-        crossed = (running(curve) > share * total(curve))[..., 1:] & (share < 1)
+        crossed = ((running(curve) > share * total(curve)) & there)[..., 1:] & (share < 1)
         last = crossed.int().argmax(-1, keepdim=True)  # of the kept: crossed at place k - 1 says that k are
         edge = x.gather(-1, last).where(crossed.any(-1, keepdim=True), -math.inf)
         return logits.masked_fill(logits < edge, -math.inf)
@@ -260,7 +260,7 @@ def _descending(x: Tensor) -> Tensor:
     """The numbers of each row, sorted; NaN comes first."""
     if x.device.type != "cpu":
         return x.sort(-1, descending=True).values
-    array = (x.float() if x.dtype == torch.bfloat16 else x).numpy()
+    array = (x.float() if x.dtype == torch.bfloat16 else x).detach().numpy()
     return torch.from_numpy(np.sort(array, -1)).flip(-1)  # torch sorts places too, which takes several times as long
 
 

@@ -130,14 +130,10 @@ class ForcedPrefix(Parametric):
 
     def within(self, limits: Sequence[int]) -> "ForcedPrefix":
         """Checks that the rows may write so many tokens."""
-        length = len(self._ids())
-        if length > min(limits):
-            raise fail(
-                "prefix",
-                f"of at most {min(limits)} tokens, the maximum of a row",
-                f"{length} tokens",
-                "Raise max_new_tokens.",
-            )
+        length, least = len(self._ids()), min(limits)
+        if length > least:
+            wanted = f"of at most {least} tokens, the maximum of a row"
+            raise fail("prefix", wanted, f"{length} tokens", "Raise max_new_tokens.")
         return self
 
     def start(self, prompts: Sequence[Sequence[int]]) -> Tensor:
