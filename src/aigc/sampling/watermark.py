@@ -57,8 +57,8 @@ class Watermark(Parametric):
 
     The log-probabilities are those of the sampler. Of a `Categorical` each token has its own noise, however many are kept:
     a draw in two levels, a block first, would leave a weaker mark. Where more than 1,024 are kept, that takes some 2 ms a
-    row for 150,000 tokens on a CPU. A sampler of another kind is given the noise, and marks as far as it uses it. Tokens are
-    taken to follow one another: gaps that a masked model fills carry no mark that can be found.
+    row for 150,000 tokens on a CPU. A sampler of another kind is given the noise, and marks as far as it uses it. Tokens
+    are taken to follow one another: gaps that a masked model fills carry no mark that can be found.
 
     Aaronson (2022); Kuditipudi et al., arXiv:2307.15593; the repeats as in Fernandez et al., arXiv:2308.00113.
 
