@@ -150,7 +150,7 @@ def over_keys(sampler: Callable[[bytes], Any], logits: Tensor, length: int, keys
 
 def test_over_keys_a_token_has_the_law_of_the_sampler() -> None:
     f, logits = chain(Temperature(0.7), TopK(6)), torch.randn(9, generator=torch.Generator().manual_seed(3))
-    tokens = over_keys(lambda key: Watermark(f, key=key, window=1), logits, 2, 3000)[:, 1]
+    tokens = over_keys(lambda key: Watermark(f, key=key, window=1), logits, 2, 2000)[:, 1]
     counts = torch.bincount(tokens, minlength=9)
     assert chi_square(counts, f(logits).double().softmax(-1)) > ALPHA
     # Twin: the test sees a temperature of 1.
@@ -180,7 +180,7 @@ def test_over_keys_whole_texts_have_the_law_of_the_sampler_though_contexts_repea
         law = torch.outer(law, one).flatten()
     place = 2 ** torch.arange(length).flip(0)
     for kind, holds in ((Watermark, True), (Forgetful, False)):
-        written = over_keys(lambda key, kind=kind: kind(key=key, window=1), logits, length, 800)
+        written = over_keys(lambda key, kind=kind: kind(key=key, window=1), logits, length, 500)
         p = chi_square(torch.bincount((written * place).sum(1), minlength=2**length), law)
         assert (p > ALPHA) == holds, kind
 
