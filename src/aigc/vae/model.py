@@ -18,6 +18,7 @@ from aigc.vae.estimates import LogLikelihood, importance_noise, log_likelihood
 from aigc.vae.gaussian import DiagonalGaussian
 from aigc.vae.likelihoods import Likelihood
 from aigc.vae.priors import Prior
+from aigc.vae.priors._drawing import check_codes
 
 __all__ = ["VAE"]
 
@@ -173,8 +174,7 @@ class VAE(nn.Module):
             noise: Standard normal, `(k, batch, latent)`.
             condition: What the nets are told.
         """
-        posterior = self.posterior(x, condition)
-        z = posterior.rsample(noise)
+        z = (posterior := self.posterior(x, condition)).rsample(noise)
         told = None if condition is None else condition.repeat(len(noise), *(1 for _ in condition.shape[1:]))
         parameters = self._told(self.decoder, z.flatten(0, 1), told)
         return Terms(self.likelihood.log_prob(parameters, x).view(len(noise), len(x)), posterior, z, self.prior)
@@ -365,7 +365,7 @@ class VAE(nn.Module):
         return f"{type(self).__name__}({shown}latent={self.latent}, {kinds}, {size / 1e6:.1f}M parameters)"
 
     def _mean(self, z: Tensor, condition: Tensor | None) -> Tensor:
-        priors.normal.check_codes(z, self.latent)
+        check_codes(z, self.latent)
         parameters = self._told(self.decoder, z, condition)
         return self._shown(self.likelihood.mean(parameters, self.shape))
 
