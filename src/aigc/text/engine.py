@@ -180,8 +180,7 @@ class Engine:
 
     def steps(self, rows: Sequence[Request], call: Call) -> Iterator[Step]:
         """Writes rows in batches, in the order given."""
-        if rows:
-            call.chosen.of(rows)  # refuses limits at once that are too short for what is to be written
+        call.chosen.check_room(rows)
         return batches.steps(rows, lambda part: self._write(part, call), self._budget(call))
 
     def score(self, text: str) -> Score:
