@@ -1,5 +1,6 @@
 """Constraints at the doors of `Generator`: what they take, what they refuse, and how rows end."""
 
+import asyncio
 import dataclasses
 import enum
 import json
@@ -207,6 +208,19 @@ def test_a_missing_engine_is_named_with_the_extra_and_choices_need_none(monkeypa
     assert GEN.generate("a", choices=["yes", "no"], seed=0)[0].text in ("yes", "no")
 
 
+def test_chats_and_asynchronous_streams_are_held_as_well() -> None:
+    tokenizer = tiny.tokenizer()
+    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    gen = aigc.Generator(tiny.model("llama"), tokenizer)
+    answer = gen.chat([{"role": "user", "content": "a"}], max_new_tokens=40, seed=0, json=PERSON)
+    jsonschema.validate(json.loads(answer.text), PERSON)
+
+    async def text() -> str:
+        return "".join([c.text async for c in gen.astream("a", max_new_tokens=40, seed=[answer.seed], json=PERSON)])
+
+    assert asyncio.run(text()) == answer.text
+
+
 def test_an_encoder_decoder_writes_what_it_is_held_to() -> None:
     gen = aigc.Generator(tiny.seq2seq("t5"), tiny.closed_tokenizer(begin=False))
     for c in gen.generate(["abc", "d"], max_new_tokens=40, seed=0, json=PERSON):
@@ -308,6 +322,7 @@ def test_a_tokenizer_without_bytes_spells_with_what_it_has() -> None:
     assert lexicon.openings(b"yes, noyes", 2) == [3]
     assert lexicon.openings(b"yes, noyes", 4) == [0, 3]
     assert lexicon.counts(b"maybe")[0] is None
+    assert Lexicon(constraining.LETTERS).openings(b"bb", 2) == [1, 5]
     for text in (r"(yes|no|maybe)(, (yes|no|maybe))*", "[春夏]+x"):
         for each in constraining.write(Constrained(Temperature(1.0), Regex(text)), words, limits=[9] * 8, seeds=range(8)):
             assert re.fullmatch(text, each.text)
@@ -360,3 +375,12 @@ def test_parameters_per_row_follow_their_rows() -> None:
     for i, c in enumerate(out):
         alone = GEN.generate(c.prompt, max_new_tokens=20, sampler=TopK(int(k[i])), seed=[c.seed], regex="[a-z ]+")
         assert alone.texts == [c.text]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_logits_of_any_floating_type_are_masked_in_it(dtype: torch.dtype) -> None:
+    words = constraining.LETTERS
+    sampler = within(bind(Constrained(TopK(3), Choices(["cab"])), words), [3])
+    noise = aigc.sampling.Noise.of(torch.arange(1), 0)
+    draw, _ = sampler.step(torch.zeros(1, words.size, dtype=dtype), sampler.init([[0]]), noise)
+    assert draw.token.tolist() == [2]

@@ -74,6 +74,8 @@ Stops = str | Sequence[str] | None
 Writer = Part | Sampler[Any]
 Writers = Writer | Sequence[Writer]
 
+_SOME = 64  # rows that are looked at together, where each may have a sampler of its own
+
 
 class Options(ConstraintOptions, total=False):
     """What every way to write takes: see `Generator.generate`."""
@@ -116,6 +118,12 @@ class Chosen:
             return self
         held = {id(each): Constrained(each, constraint) for each in self.samplers}
         return Chosen(tuple(held[id(each)] for each in self.samplers))
+
+    def check_room(self, rows: Sequence[Request]) -> None:
+        """Refuses limits at once that are too short for what a constraint asks for."""
+        if any(map(is_constrained, self.samplers)):
+            for first in range(0, len(rows), _SOME):
+                self.of(rows[first : first + _SOME])
 
     def of(self, part: Sequence[Request]) -> Sampler[Any]:
         """The sampler of a batch that holds some rows of the call."""
