@@ -216,15 +216,9 @@ class Engine:
 
     def steps(self, rows: Sequence[Request], call: Call) -> Iterator[Step]:
         """Writes rows in batches, in the order given."""
-<<<<<<< HEAD
-        if rows:
-            call.chosen.of(rows)  # refuses limits at once that are too short for what is to be written
+        call.chosen.check_room(rows)
         written = batches.steps(rows, lambda part: self._write(part, call), self._budget(call))
         return choose(written, call.search, n=call.n) if isinstance(call.search, BestOf) else written
-=======
-        call.chosen.check_room(rows)
-        return batches.steps(rows, lambda part: self._write(part, call), self._budget(call))
->>>>>>> constraints
 
     def score(self, text: str) -> Score:
         """Scores one text."""
