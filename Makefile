@@ -28,10 +28,11 @@ quickstart: $(VENV)/.run  ## Write three texts with the model in the package; no
 	@$(BIN)/python examples/quickstart.py
 
 test: $(VENV)/.dev  ## Run the tests and the examples in docstrings, some minutes
-	$(BIN)/python -m pytest
+	@# A process a core, each with one thread: small operations gain nothing from more.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4
 
 test-slow: $(VENV)/.dev  ## Run the tests that take longer
-	$(BIN)/python -m pytest -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 -m slow
 
 check: $(VENV)/.dev  ## Format, lint, types, layers, documentation
 	$(BIN)/ruff format --check .

@@ -1,6 +1,7 @@
 """What the documentation says exists, and its code is code."""
 
 import re
+import warnings
 from pathlib import Path
 
 import pytest
@@ -84,3 +85,41 @@ def test_the_examples_of_the_sampling_pages_run(page: str, printed: str, capsys:
         for block in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(), flags=re.DOTALL):
             exec(compile(block, page, "exec"), names)
     assert printed in capsys.readouterr().out
+
+
+SHORTER = {
+    "path/to/mnist": "mnist",
+    "path/to/fsdd.zip": "sounds",
+    "4096": "256",
+    "epochs=20": "epochs=1",
+    "samples=1000": "samples=10",
+    "[:5000]": "[:100]",
+}
+
+
+def test_the_pages_on_training_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from aigc.data import write_idx, write_wav
+
+    rng = torch.Generator().manual_seed(0)
+    (tmp_path / "mnist").mkdir()
+    (tmp_path / "sounds").mkdir()
+    blobs = torch.nn.functional.avg_pool2d(torch.rand(300, 28, 28, generator=rng), 5, stride=1, padding=2)
+    write_idx(tmp_path / "mnist" / "train-images-idx3-ubyte", (blobs > 0.5).byte() * 255)
+    write_idx(tmp_path / "mnist" / "train-labels-idx1-ubyte", (torch.arange(300) % 10).byte())
+    for i in range(130):
+        write_wav(tmp_path / "sounds" / f"{i}.wav", torch.rand(1, 256, generator=rng) - 0.5, rate=8000)
+    monkeypatch.chdir(tmp_path)
+    for page in ("training.md", "vae.md"):
+        names: dict = {"torch": torch}
+        for block in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(), flags=re.DOTALL):
+            for long, short in SHORTER.items():
+                block = block.replace(long, short)
+            with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # so short a run wakes few codes
+                exec(compile(block, page, "exec"), names)
+    assert {"digits.png", "better.png", "sevens.png", "digit.wav", "run", "own"} <= {
+        path.name for path in tmp_path.iterdir()
+    }
+    assert "after 200 steps" in capsys.readouterr().out

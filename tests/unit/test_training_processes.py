@@ -1,0 +1,72 @@
+"""Two processes train as one does on the whole batch; and a run of one goes on from a checkpoint of two."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+PROGRAM = """
+import sys
+import torch
+import torch.distributed as dist
+from torch import nn
+from aigc.training import EMA, Loss, Phase, fit
+
+rank, world, folder, steps = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+torch.set_num_threads(1)
+if world > 1:
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet-{steps}", rank=rank, world_size=world)
+torch.manual_seed(0)
+net = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1))
+x = torch.randn(50, 3, generator=torch.Generator().manual_seed(1))
+
+
+def loss(batch, noise):
+    seen = (batch + 0.1 * noise.normal(3)).requires_grad_()
+    out = net(seen)
+    (slope,) = torch.autograd.grad(out.sum(), seen, create_graph=True)  # a penalty: derivatives of derivatives
+    error = (out - batch.sum(-1, keepdim=True)).square().mean()
+    return Loss(error + 0.01 * slope.square().sum(-1).mean(), {"error": error.detach()})
+
+
+phase = Phase("loss", loss, optimizer=torch.optim.Adam(net.parameters(), lr=0.01), clip=0.5, accumulate=2)
+how = {"checkpoint_dir": f"{folder}/run", "checkpoint_every": 4, "log_every": 2, "progress": False}
+averages = {"net": EMA(net, half_life=50)}
+history = fit([phase], x, modules={"net": net}, averages=averages, batch_size=10, steps=steps, seed=3, **how)
+if rank == 0:
+    result = {"weights": list(net.state_dict().values()), "losses": list(history.values["loss"])}
+    torch.save(result, f"{folder}/{world}-{steps}.pt")
+if world > 1:
+    dist.destroy_process_group()
+"""
+
+
+def _run(folder: Path, world: int, steps: int) -> dict[str, list]:
+    folder.mkdir(exist_ok=True)
+    arguments = [[sys.executable, "-c", PROGRAM, str(rank), str(world), str(folder), str(steps)] for rank in range(world)]
+    running = [subprocess.Popen(each, stderr=subprocess.PIPE, text=True) for each in arguments]
+    for process in running:
+        _, error = process.communicate(timeout=120)
+        assert process.returncode == 0, error
+    return torch.load(folder / f"{world}-{steps}.pt", weights_only=True)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list]:
+    return _run(tmp_path_factory.mktemp("one"), 1, 12)
+
+
+def test_two_processes_train_as_one(whole: dict[str, list], tmp_path: Path) -> None:
+    halves = _run(tmp_path, 2, 12)
+    for a, b in zip(whole["weights"], halves["weights"], strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
+    assert halves["losses"] == pytest.approx(whole["losses"], rel=1e-6, abs=1e-6)
+
+
+def test_one_process_goes_on_from_a_checkpoint_of_two(whole: dict[str, list], tmp_path: Path) -> None:
+    _run(tmp_path, 2, 8)
+    resumed = _run(tmp_path, 1, 12)
+    for a, b in zip(whole["weights"], resumed["weights"], strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
