@@ -26,6 +26,7 @@ __all__ = [
     "preserved_environment",
     "preserved_rng",
     "release_memory",
+    "seeded_rng",
     "threads",
     "weights_size",
 ]
@@ -116,6 +117,31 @@ def preserved_rng() -> Iterator[None]:
     devices = range(torch.accelerator.device_count()) if accelerator is not None else []
     with torch.random.fork_rng(devices=devices, device_type=kind if kind != "cpu" else "cuda"):
         yield
+
+
+@contextlib.contextmanager
+def seeded_rng(seed: int, device: torch.device) -> Iterator[None]:
+    """Runs a block with torch's global generators at a seed, those of the CPU and of a device, and puts them back after it.
+
+    Example:
+        >>> with seeded_rng(7, torch.device("cpu")):
+        ...     first = torch.rand(2)
+        >>> with seeded_rng(7, torch.device("cpu")):
+        ...     torch.equal(torch.rand(2), first)
+        True
+    """
+    beside = None if device.type == "cpu" else torch.get_device_module(device)
+    before, there = torch.get_rng_state(), None if beside is None else beside.get_rng_state()
+    # Not torch.manual_seed, which keeps a note of each call for a GPU that is not in use.
+    torch.default_generator.manual_seed(seed)
+    if beside is not None:
+        beside.manual_seed(seed)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(before)
+        if beside is not None:
+            beside.set_rng_state(there)
 
 
 @contextlib.contextmanager

@@ -144,8 +144,9 @@ def test_other_ways_may_read_late(way: Any) -> None:
 class Poisoned(TransformersNetwork):
     """Says NaN after some tokens."""
 
-    def run_slots(self, ids: torch.Tensor, cache: Any) -> torch.Tensor:
-        return super().run_slots(ids, cache).masked_fill((ids[:, -1:] % 43 == 0), torch.nan)
+    def run_slots(self, ids: torch.Tensor, cache: Any, *, reveal: bool = False) -> Any:
+        logits, hidden = super().run_slots(ids, cache, reveal=reveal)
+        return logits.masked_fill((ids[:, -1:] % 43 == 0), torch.nan), hidden
 
 
 @pytest.mark.parametrize("sampler", [FUSED, UNFUSED], ids=["fused", "not fused"])
@@ -189,10 +190,10 @@ def test_a_sampler_may_keep_logits_and_sees_no_row_that_ended(recorder: tape.Tap
 class Reading(TransformersNetwork):
     """Looks at its positions on the host, as dynamic rotary embeddings do."""
 
-    def run_slots(self, ids: torch.Tensor, cache: Any) -> torch.Tensor:
+    def run_slots(self, ids: torch.Tensor, cache: Any, *, reveal: bool = False) -> Any:
         assert int(cache.at.write.max()) < 128
         self.seen = [*getattr(self, "seen", []), len(ids)]
-        return super().run_slots(ids, cache)
+        return super().run_slots(ids, cache, reveal=reveal)
 
 
 @pytest.mark.parametrize("sampler", [FUSED, UNFUSED], ids=["fused", "not fused"])
@@ -347,7 +348,9 @@ def test_a_plan_says_why_there_are_no_graphs(gen: aigc.Generator, monkeypatch: p
     hook.remove()
     assert "steps are CUDA graphs" in gen.plan.reason
     run = TransformersNetwork.run_slots
-    monkeypatch.setattr(TransformersNetwork, "run_slots", lambda net, ids, cache: run(net, ids + int(ids.max()) * 0, cache))
+    monkeypatch.setattr(
+        TransformersNetwork, "run_slots", lambda net, ids, cache, **how: run(net, ids + int(ids.max()) * 0, cache, **how)
+    )
     again = aigc.Generator(model, tiny.tokenizer())
     assert again.plan.reason.endswith(
         "no CUDA graphs: LlamaForCausalLM does not take CUDA graphs "

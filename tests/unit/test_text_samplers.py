@@ -11,6 +11,7 @@ import tiny
 from aigc.errors import ModelError, ParameterError
 from aigc.sampling import Categorical, Greedy, PerRow, Temperature, TopK, TopP, chain
 from aigc.text import requests
+from aigc.text.rows import Request
 
 GEN = aigc.Generator(tiny.model("llama"), tiny.tokenizer())
 PROMPTS = ["a", "bb", "ccc", "dddd", "eeeee"]
@@ -55,7 +56,7 @@ def test_a_tensor_of_a_users_filter_is_the_users() -> None:
 def test_rows_with_the_same_filter_are_drawn_together() -> None:
     f = TopP(0.9)
     chosen = requests.writers([f, f, Greedy()], 3, n=1, default=lambda: Categorical(f))
-    sampler = chosen.of([0, 1, 2])
+    sampler = chosen.of([Request(i, "a", (1,), seed=0, limit=5) for i in range(3)])
     assert isinstance(sampler, PerRow)
     assert len({id(one) for one in sampler.samplers}) == 2
 

@@ -518,7 +518,7 @@ def test_a_sample_in_error_is_the_last_to_be_kept() -> None:
     good = Row(Request(0, "", (0,), 0, 4), TextDecoder(str, prompt=()), StopStrings(()))
     good.push(1, -50.0, end=False)
     failed = good.fork()
-    failed.fail(Status.NAN)
+    failed.end(Status.NAN)
     given_scorer = BestOf(2, lambda completion: math.nan)
     assert BestOf(2).score(failed) == given_scorer.score(failed) == -math.inf < BestOf(2).score(good) == -50.0
 

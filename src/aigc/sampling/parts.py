@@ -159,6 +159,7 @@ def take(value: T, rows: Tensor) -> T:
     else.
 
     Example:
+        >>> import torch
         >>> from aigc.sampling import TopK, TopP
         >>> take(chain(TopK(torch.tensor([1, 2, 3])), TopP(0.9)), torch.tensor([2]))
         chain(TopK([3]), TopP(0.9))
@@ -179,6 +180,7 @@ def check_rows(value: object, rows: int | None) -> None:
     """Checks that parameters per row are as many as the rows; None allows none.
 
     Example:
+        >>> import torch
         >>> from aigc.sampling import TopK
         >>> check_rows(TopK(torch.tensor([1, 2])), 2)
     """

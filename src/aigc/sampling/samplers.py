@@ -30,6 +30,7 @@ class Sampler(Protocol[S]):
     """Draws the next token of every row.
 
     Example:
+        >>> from aigc.sampling import TopK
         >>> isinstance(Categorical(TopK(3)), Sampler)
         True
     """
@@ -60,6 +61,8 @@ class Categorical:
         filter: A filter, with memory or without, or a chain of filters.
 
     Example:
+        >>> import torch
+        >>> from aigc.sampling import TopK
         >>> sampler = Categorical(TopK(1))
         >>> draw, _ = sampler.step(torch.tensor([[0.0, 2.0]]), sampler.init([[0]]), Noise.of(torch.tensor([7]), 0))
         >>> draw.token
@@ -144,6 +147,7 @@ class PerRow:
         samplers: One per row.
 
     Example:
+        >>> from aigc.sampling import Greedy, TopK
         >>> sampler = PerRow((Categorical(TopK(1)), Categorical(Greedy())))
         >>> logits = torch.tensor([[0.0, 2.0], [1.0, 0.0]])
         >>> sampler.step(logits, sampler.init([[0], [0]]), Noise.of(torch.tensor([7, 8]), 0))[0].token
@@ -198,6 +202,7 @@ def as_sampler(value: Part | Sampler[Any]) -> Sampler[Any]:
     """Makes a sampler of a filter; a sampler stays what it is.
 
     Example:
+        >>> from aigc.sampling import TopK
         >>> as_sampler(TopK(3))
         Categorical(filter=TopK(3))
     """

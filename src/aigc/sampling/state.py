@@ -14,6 +14,7 @@ def select(state: S, alive: Tensor) -> S:
     """Keeps some rows of a state: a tensor, or a tuple, list, dict or dataclass of states, or what has its own `select`.
 
     Example:
+        >>> import torch
         >>> select((torch.tensor([5, 6, 7]), "shared"), torch.tensor([0, 2]))
         (tensor([5, 7]), 'shared')
     """

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from aigc import random
 from aigc._checks import fail, fail_type, integer
+from aigc.device import seeded_rng
 from aigc.errors import TrainingError
 from aigc.training.ema import EMA
 from aigc.training.noise import Noise
@@ -83,7 +84,7 @@ def _move(phase: Phase, batch: Any, among: Processes, *, seed: int, step: int, p
         whole = piece.weight == 1
         some = to_device(batch if whole else part(batch, piece.rows), phase.device)
         noise = Noise(seed, step, place, rows=piece.rows, batch=examples, device=phase.device)
-        with _own_rng(seed, step, place, among.rank * len(parts) + number, phase.device), _precision(phase):
+        with seeded_rng(_key(seed, step, place, among.rank * len(parts) + number), phase.device), _precision(phase):
             found = phase.loss(some, noise)
         loss = found if isinstance(found, Loss) else Loss(found)
         _check_loss(phase, loss.value)
@@ -124,25 +125,9 @@ def _descend(phase: Phase, gradients: list[Tensor], loss: Tensor, step: int) -> 
     phase.optimizer.zero_grad(set_to_none=True)
 
 
-@contextmanager
-def _own_rng(seed: int, step: int, place: int, piece: int, device: torch.device) -> Iterator[None]:
-    """Gives modules that draw from torch's global generators, such as dropout, a state of their own.
-
-    Not by torch.manual_seed, which keeps a note of each call for a GPU that is not in use.
-    """
-    key = random.stream(random.counter_int(seed, step), (place << 32) + piece + 1)
-    before = torch.get_rng_state()
-    torch.default_generator.manual_seed(key)
-    beside: Any = None if device.type == "cpu" else torch.get_device_module(device)
-    there = None if beside is None else beside.get_rng_state()
-    if beside is not None:
-        beside.manual_seed(key)
-    try:
-        yield
-    finally:
-        torch.set_rng_state(before)
-        if beside is not None:
-            beside.set_rng_state(there)
+def _key(seed: int, step: int, place: int, piece: int) -> int:
+    """What modules that draw from torch's global generators, such as dropout, draw from."""
+    return random.stream(random.counter_int(seed, step), (place << 32) + piece + 1)
 
 
 @contextmanager

@@ -42,8 +42,7 @@ class Noise:
         device: torch.device | str = "cpu",
     ) -> None:
         self.step, self.rows, self.batch = step, rows, batch
-        self.rng = torch.Generator(device)
-        self.rng.manual_seed(random.stream(random.counter_int(seed, step), phase))
+        self.rng = torch.Generator(device).manual_seed(random.stream(random.counter_int(seed, step), phase))
 
     def normal(self, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
         """Standard normal numbers, `(examples at hand, *shape)`."""
