@@ -27,6 +27,10 @@ class Sound(NamedTuple):
     Attributes:
         samples: float, `(channels, length)`, in [-1, 1].
         rate: Samples a second.
+
+    Example:
+        >>> Sound(torch.zeros(1, 8000), rate=8000).samples.shape[-1] / 8000  # seconds
+        1.0
     """
 
     samples: Tensor

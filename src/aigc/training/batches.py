@@ -149,6 +149,10 @@ class Stream:
 
     Attributes:
         data: For instance a DataLoader. To go on at a step, the batches before it are read and left.
+
+    Example:
+        >>> [int(batch) for batch, _ in zip(Stream([torch.tensor(0), torch.tensor(1)]).after(1), range(3))]
+        [1, 0, 1]
     """
 
     data: Iterable[Any]

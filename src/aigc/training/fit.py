@@ -46,6 +46,10 @@ class History:
         done: Steps done.
         seed: What repeats the run.
         interrupted: Whether Ctrl-C ended it; what was done stays done, and `checkpoint_dir` holds it.
+
+    Example:
+        >>> History((50, 100), {"loss": (2.0, 1.5)}, done=100, seed=0)
+        History(100 steps, loss 1.5)
     """
 
     steps: tuple[int, ...]

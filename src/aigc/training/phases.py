@@ -22,6 +22,11 @@ class Loss(NamedTuple):
     Attributes:
         value: A scalar: the mean over the examples at hand.
         report: Further scalars by name, each a mean over the examples as well.
+
+    Example:
+        >>> error = torch.tensor(4.0)
+        >>> Loss(error, {"root": error.sqrt()}).report
+        {'root': tensor(2.)}
     """
 
     value: Tensor
@@ -98,6 +103,10 @@ class Step(NamedTuple):
         losses: By the name of the phase; phases that did not play at this step are left out.
         report: What the phases' losses reported beside, as `"phase/name"`.
         examples: How many examples the batch had, over all processes.
+
+    Example:
+        >>> Step(0, {"loss": torch.tensor(2.0)}, {}, examples=128).losses["loss"]
+        tensor(2.)
     """
 
     index: int  # type: ignore[assignment]  # tuple.index, which nobody calls on a step

@@ -15,7 +15,12 @@ B = TypeVar("B")
 
 
 class Processes(NamedTuple):
-    """Which of how many processes this is."""
+    """Which of how many processes this is.
+
+    Example:
+        >>> Processes(rank=1, world=2)
+        Processes(rank=1, world=2)
+    """
 
     rank: int
     world: int
@@ -40,7 +45,12 @@ class Piece(NamedTuple):
 
 
 def processes() -> Processes:
-    """This process among those of `torch.distributed`; one of one where that was not started."""
+    """This process among those of `torch.distributed`; one of one where that was not started.
+
+    Example:
+        >>> processes()
+        Processes(rank=0, world=1)
+    """
     if dist.is_available() and dist.is_initialized():
         return Processes(dist.get_rank(), dist.get_world_size())
     return Processes(0, 1)

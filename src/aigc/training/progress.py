@@ -24,6 +24,10 @@ class Progress:
         examples_per_second: Over this call.
         seconds: Since this call began.
         seconds_left: What the rest will take at that pace.
+
+    Example:
+        >>> print(Progress(500, 2000, {"loss": 1.25}, 12_000.0, 5.0, 15.0))
+        step 500/2,000, loss 1.25, 12,000 examples/s, 0:15 left
     """
 
     step: int

@@ -33,6 +33,14 @@ class Run:
         phases: With their optimizers.
         averages: That follow.
         identity: What a run must have in common with the one it resumes: seed, batch size, and so on, as JSON.
+
+    Example:
+        >>> import tempfile
+        >>> run = Run({"net": nn.Linear(1, 1)}, [], {}, {"seed": 0})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = run.save(folder, step=100)
+        ...     run.resume(folder)
+        (100, None)
     """
 
     modules: Mapping[str, nn.Module]
