@@ -207,7 +207,7 @@ class Together:
     """Stands for processes: threads that add up."""
 
     def __init__(self, world: int) -> None:
-        self.barrier, self.parts = threading.Barrier(world), [[Tensor()]] * world
+        self.barrier, self.parts = threading.Barrier(world, timeout=20), [[Tensor()]] * world
         self.here = threading.local()
 
     @property
@@ -276,8 +276,8 @@ def test_residuals_shrink_and_prefixes_are_codes(seed: int, depth: int, features
 
 
 def test_residual_gradients_reach_vectors_once() -> None:
-    made, z = ResidualVQ(6, features=3, depth=3, gradient="straight"), normal(4, 3).requires_grad_()
-    weights = normal(4, 3, seed=1)
+    made, z = ResidualVQ(6, features=3, depth=3, gradient="straight"), normal(40, 3).requires_grad_()
+    weights = normal(40, 3, seed=1)
     (made(z).codes * weights).sum().backward()
     torch.testing.assert_close(z.grad, weights)
     # Every codebook draws the encoder to what it left.
