@@ -367,15 +367,6 @@ def test_exactly_k_samples_in_any_chunks(seed: int, k: int, chunk: int, batch: i
     assert torch.equal(squares[0], squares[2])
 
 
-def test_noise_of_an_example_is_its_own() -> None:
-    whole = importance_noise(3, range(10), samples=50, latent=4)
-    assert torch.equal(importance_noise(3, [7, 2], samples=50, latent=4), whole[:, [7, 2]])
-    assert not torch.equal(importance_noise(4, range(10), samples=50, latent=4), whole)
-    assert len(whole.unique()) == whole.numel()
-    assert float(whole.mean()) == pytest.approx(0, abs=4 / math.sqrt(whole.numel()))
-    assert float(whole.var()) == pytest.approx(1, abs=4 * math.sqrt(2 / whole.numel()))
-
-
 @pytest.mark.parametrize(
     "make, error, message",
     [

@@ -1,4 +1,4 @@
-"""The laws of diagnostics."""
+"""The laws of diagnostics, and of the noise of estimates."""
 
 import math
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from aigc.errors import ParameterError
-from aigc.vae import DiagonalGaussian, active_units, collapsed, diagnose
+from aigc.vae import DiagonalGaussian, active_units, collapsed, diagnose, importance_noise
 from aigc.vae.diagnostics import aggregate_divergence, aggregate_log_prob, mutual_information, rate
 from aigc.vae.priors import StandardNormal
 
@@ -101,3 +101,12 @@ def test_bad_input() -> None:
         active_units(torch.zeros(1, 3))
     with pytest.raises(ParameterError, match="threshold must be a number above 0"):
         active_units(torch.zeros(2, 3), threshold=0.0)
+
+
+def test_noise_of_an_example_is_its_own() -> None:
+    whole = importance_noise(3, range(10), samples=50, latent=4)
+    assert torch.equal(importance_noise(3, [7, 2], samples=50, latent=4), whole[:, [7, 2]])
+    assert not torch.equal(importance_noise(4, range(10), samples=50, latent=4), whole)
+    assert len(whole.unique()) == whole.numel()
+    assert float(whole.mean()) == pytest.approx(0, abs=4 / math.sqrt(whole.numel()))
+    assert float(whole.var()) == pytest.approx(1, abs=4 * math.sqrt(2 / whole.numel()))

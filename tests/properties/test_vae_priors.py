@@ -19,7 +19,7 @@ from aigc.errors import ParameterError, TypeParameterError
 from aigc.testing import chi_square
 from aigc.vae import DiagonalGaussian
 from aigc.vae.diagnostics import aggregate_divergence, aggregate_log_prob
-from aigc.vae.priors import Flow, FullMixture, Mixture, StandardNormal, VampPrior, fit_mixture
+from aigc.vae.priors import Flow, FullMixture, Mixture, StandardNormal, VampPrior, fit_flow, fit_mixture
 
 try:  # at once: they change the environment of the process
     import zuko
@@ -317,22 +317,46 @@ def test_a_flow_is_a_change_of_variables(seed: int, latent: int) -> None:
     flow = Flow(latent, transforms=2, hidden=(8,), seed=seed).double()
     assert torch.equal(torch.get_rng_state(), before)
     z = normal(3, latent, seed=seed)
+    flow.shift.fill_(0.5)
+    flow.scale.fill_(2.0)
+
+    def transform(z: Tensor) -> Any:
+        return flow.flow().transform((z - 0.5) / 2)
+
     with torch.no_grad():
         wanted = []
         for row in z:
-            jacobian = torch.autograd.functional.jacobian(flow.flow().transform, row)
-            base = flow.flow().transform(row)
+            jacobian = torch.autograd.functional.jacobian(transform, row)
+            base = transform(row)
             wanted.append(distributions.Normal(0.0, 1.0).log_prob(base).sum() + torch.linalg.slogdet(jacobian)[1])
         torch.testing.assert_close(flow.log_prob(z), torch.stack(wanted), rtol=1e-8, atol=1e-8)
         seeds = torch.arange(3)
         noise = random.normal(seeds[:, None], torch.arange(latent))
-        torch.testing.assert_close(flow.flow().transform(flow.sample(seeds)), noise, rtol=1e-8, atol=1e-8)
+        torch.testing.assert_close(transform(flow.sample(seeds)), noise, rtol=1e-8, atol=1e-8)
     torch.manual_seed(seed + 1)
     again = Flow(latent, transforms=2, hidden=(8,), seed=seed).double()
     other = Flow(latent, transforms=2, hidden=(8,), seed=seed + 1).double()
     assert all(torch.equal(a, b) for a, b in zip(flow.parameters(), again.parameters(), strict=True))
     assert not all(torch.equal(a, b) for a, b in zip(flow.parameters(), other.parameters(), strict=True))
     torch.set_rng_state(before)
+
+
+@needs_zuko
+def test_a_fitted_flow_is_close_to_what_drew_the_codes() -> None:
+    truth = full_mixture(2, 1, seed=4)
+    train, test = (truth.sample(torch.arange(2000) + first).float() for first in (0, 5000))
+    before = torch.get_rng_state()
+    found = fit_flow(train, seed=0, steps=300, hidden=(16,), transforms=1)
+    assert torch.equal(torch.get_rng_state(), before)
+    with torch.no_grad():
+        excess = truth.log_prob(test.double()).float() - found.log_prob(test)
+        start = truth.log_prob(test.double()).float() - Flow(2, hidden=(16,), transforms=1).log_prob(test)
+    assert abs(float(excess.mean())) < 0.02  # nats; a Gaussian is within the family of one affine step
+    assert float(start.mean()) > 0.5
+    same = fit_flow(train, seed=0, steps=300, hidden=(16,), transforms=1)
+    assert all(torch.equal(a, b) for a, b in zip(found.parameters(), same.parameters(), strict=True))
+    with pytest.raises(ParameterError, match=r"z must be finite codes, \(n, latent\)"):
+        fit_flow(torch.full((3, 2), math.nan), seed=0)
 
 
 def test_a_flow_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:

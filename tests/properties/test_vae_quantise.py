@@ -195,7 +195,7 @@ def test_dead_codes_begin_anew() -> None:
     assert float(last.perplexity) > 2.5
     assert (kept.codebook.abs().amax(1) > 2).sum() == 2
     # A cut run goes on as an uncut one: what is random is a function of the buffers.
-    one, two = trained(4, 2, seed=5, restart=0.9), trained(4, 2, seed=6, restart=0.9)
+    one, two = (trained(4, 2, seed=seed, decay=0.3, restart=0.9) for seed in (5, 6))
     for step in range(6):
         two.load_state_dict(one.state_dict())
         one(normal(10, 2, seed=step))
@@ -207,7 +207,7 @@ class Together:
     """Stands for processes: threads that add up."""
 
     def __init__(self, world: int) -> None:
-        self.barrier, self.parts = threading.Barrier(world), [[Tensor()]] * world
+        self.barrier, self.parts = threading.Barrier(world, timeout=20), [[Tensor()]] * world
         self.here = threading.local()
 
     @property
@@ -231,13 +231,15 @@ def test_processes_move_codes_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
     together = Together(2)
     monkeypatch.setattr(vectors, "processes", lambda: together)
     made = [trained(4, 2, seed=9, decay=0.5, restart=None) for _ in range(2)]
-    fresh = [VQ(4, features=2, decay=0.5, restart=0.9) for _ in range(2)]  # start and restarts too
+    fresh = [VQ(4, features=2, restart=None) for _ in range(2)]  # the start
+    eager = [trained(4, 2, seed=9, decay=0.5, restart=0.9) for _ in range(2)]  # restarts
 
     def work(rank: int) -> None:
         together.here.rank = rank
         for batch in z:
             made[rank](batch[6 * rank : 6 * rank + 6])
             fresh[rank](batch[6 * rank : 6 * rank + 6])
+            eager[rank](batch[6 * rank : 6 * rank + 6])
 
     threads = [threading.Thread(target=work, args=(rank,)) for rank in range(2)]
     [thread.start() for thread in threads]
@@ -245,6 +247,8 @@ def test_processes_move_codes_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
     for one in made:
         torch.testing.assert_close(one.codebook, alone.codebook, rtol=1e-5, atol=1e-6)
     assert torch.equal(fresh[0].codebook, fresh[1].codebook)
+    assert torch.equal(eager[0].codebook, eager[1].codebook)
+    assert not torch.equal(eager[0].codebook, made[0].codebook)
     assert int(fresh[0].calls) == 3
 
 
@@ -272,10 +276,15 @@ def test_residuals_shrink_and_prefixes_are_codes(seed: int, depth: int, features
 
 
 def test_residual_gradients_reach_vectors_once() -> None:
-    made, z = ResidualVQ(6, features=3, depth=3, gradient="straight"), normal(4, 3).requires_grad_()
-    weights = normal(4, 3, seed=1)
+    made, z = ResidualVQ(6, features=3, depth=3, gradient="straight"), normal(40, 3).requires_grad_()
+    weights = normal(40, 3, seed=1)
     (made(z).codes * weights).sum().backward()
     torch.testing.assert_close(z.grad, weights)
+    # Every codebook draws the encoder to what it left.
+    found = made.eval()(z)
+    (gradient,) = torch.autograd.grad(found.commitment.sum(), z)
+    left = [z - made.lookup(found.indices[:, :n]) for n in (1, 2, 3)]
+    torch.testing.assert_close(gradient, torch.stack(left).sum(0).detach() * 2 / 9)
 
 
 @pytest.mark.parametrize("levels", [(2,), (3,), (2, 3), (8, 5, 5), (4, 4, 3, 2), (8, 6, 5)])

@@ -85,7 +85,8 @@ def diagnose(
     _check(posterior, z)
     if log_likelihood.shape != z.shape[:1]:
         raise fail("log_likelihood", f"of shape ({len(z)},), one for each code", tuple(log_likelihood.shape))
-    own, all_of_them, base = posterior.log_prob(z), aggregate_log_prob(posterior, z), prior.log_prob(z)
+    own, base = posterior.log_prob(z).cpu().double(), prior.log_prob(z).cpu().double()
+    all_of_them = aggregate_log_prob(posterior, z)
     return Diagnosis(
         rate=_mean(own - base),
         distortion=_mean(-log_likelihood),
@@ -121,7 +122,7 @@ def mutual_information(posterior: DiagonalGaussian, z: Tensor) -> float:
         0.6931
     """
     _check(posterior, z)
-    return _mean(posterior.log_prob(z) - aggregate_log_prob(posterior, z))
+    return _mean(posterior.log_prob(z).cpu().double() - aggregate_log_prob(posterior, z))
 
 
 def aggregate_divergence(posterior: DiagonalGaussian, z: Tensor, prior: _Prior) -> float:
@@ -133,7 +134,7 @@ def aggregate_divergence(posterior: DiagonalGaussian, z: Tensor, prior: _Prior) 
         >>> round(aggregate_divergence(q, q.mean, StandardNormal(1)), 6) + 0.0
         0.0
     """
-    return _mean(aggregate_log_prob(posterior, z) - prior.log_prob(z))
+    return _mean(aggregate_log_prob(posterior, z) - prior.log_prob(z).cpu().double())
 
 
 def aggregate_log_prob(posterior: DiagonalGaussian, z: Tensor, *, chunk: int = 64) -> Tensor:
@@ -145,16 +146,16 @@ def aggregate_log_prob(posterior: DiagonalGaussian, z: Tensor, *, chunk: int = 6
         chunk: Rows at once; memory grows with this times N times latent.
 
     Returns:
-        float64, `(rows,)`.
+        float64 on the CPU, `(rows,)`.
 
     Example:
         >>> q = DiagonalGaussian(torch.zeros(5, 1), torch.zeros(5, 1))
         >>> aggregate_log_prob(q, torch.zeros(1, 1))
         tensor([-0.9189], dtype=torch.float64)
     """
-    exact = DiagonalGaussian(posterior.mean.double(), posterior.log_std.double())
+    exact = DiagonalGaussian(posterior.mean.cpu().double(), posterior.log_std.cpu().double())
     weights = exact.mean.new_full((len(exact.mean),), len(exact.mean)).log().neg()
-    parts = torch.split(z.double(), integer("chunk", chunk, low=1))
+    parts = torch.split(z.cpu().double(), integer("chunk", chunk, low=1))
     return torch.cat([mixture_log_prob(part, weights, exact) for part in parts])
 
 
@@ -203,7 +204,7 @@ def collapsed(active: int, latent: int) -> str | None:
 
 
 def _mean(values: Tensor) -> float:
-    return float(values.detach().double().mean())
+    return float(values.detach().cpu().double().mean())
 
 
 def _check(posterior: DiagonalGaussian, z: Tensor) -> None:

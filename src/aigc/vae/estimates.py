@@ -17,9 +17,11 @@ class Estimate(NamedTuple):
     r"""Estimates of log-likelihoods, one per example.
 
     Attributes:
-        value: $\log \tfrac1k \sum_i w_i$ in nats, float64 `(batch,)`; on average a lower bound.
+        value: $\log \tfrac1k \sum_i w_i$ in nats, float64 `(batch,)` on the CPU; on average a
+            lower bound.
         standard_error: Of each, by the delta method: the standard error of the mean weight, divided by that mean. Infinite
-            for one sample, which says nothing about it. Heavy-tailed weights make it too small: see `k` double.
+            for one sample, which says nothing about it. Heavy-tailed weights make it too small, until k is
+            large enough.
 
     Example:
         >>> estimate(torch.tensor([[0.0], [0.0]])).value
@@ -94,7 +96,7 @@ def estimate(log_weights: Tensor) -> Estimate:
     """
     if log_weights.ndim != 2 or not len(log_weights):
         raise fail("log_weights", "of shape (k, batch)", tuple(log_weights.shape))
-    exact = log_weights.double()
+    exact = log_weights.cpu().double()
     value = log_mean_exp(exact)
     relative = (exact - value).exp()  # weights over their mean
     error = relative.std(0) / math.sqrt(len(exact)) if len(exact) > 1 else torch.full_like(value, math.inf)
@@ -129,7 +131,7 @@ def log_likelihood(log_weights: Callable[[Tensor], Tensor], noise: Tensor, *, ch
         found = log_weights(part)
         if found.shape != part.shape[:2]:
             raise fail("log_weights(noise)", f"of shape {tuple(part.shape[:2])}", tuple(found.shape))
-        parts.append(found.double())
+        parts.append(found.cpu().double())
     return estimate(torch.cat(parts))
 
 

@@ -140,8 +140,8 @@ class Spread(nn.Module):
         if scale == "optimal":
             self.error: Tensor
             self.weight: Tensor
-            self.register_buffer("error", torch.zeros((), dtype=torch.float64))
-            self.register_buffer("weight", torch.zeros((), dtype=torch.float64))
+            self.register_buffer("error", torch.zeros(()))
+            self.register_buffer("weight", torch.zeros(()))
 
     def forward(self, last: Tensor, error: Tensor | None) -> Tensor:
         """The log scale, which broadcasts with data.
@@ -161,7 +161,7 @@ class Spread(nn.Module):
     @torch.no_grad()
     def _fitted(self, error: Tensor | None) -> Tensor:
         if error is not None and (self.training or not bool(self.weight > 0)):
-            now = error.abs().pow(self.power).mean(dtype=torch.float64)
+            now = error.abs().pow(self.power).mean()
             if self.training:
                 self.error.mul_(_DECAY).add_((1 - _DECAY) * now)
                 self.weight.mul_(_DECAY).add_(1 - _DECAY)

@@ -7,16 +7,17 @@
     priors.VampPrior(encoder, components=500, shape=(1, 28, 28))    # a mixture of posteriors
     priors.Flow(16)                                                 # extra: aigc[flows]
     priors.fit_mixture(z, components=10, seed=0)                    # after training, to the codes of the data
+    priors.fit_flow(z, seed=0)                                      # likewise; extra
 
 normal.py       what a prior is; the standard normal
 mixtures.py     Mixture, FullMixture, VampPrior
 fitting.py      fit_mixture: expectation-maximisation
-flow.py         Flow
+flow.py         Flow, fit_flow
 """
 
 from aigc.vae.priors.fitting import fit_mixture
-from aigc.vae.priors.flow import Flow
+from aigc.vae.priors.flow import Flow, fit_flow
 from aigc.vae.priors.mixtures import FullMixture, Mixture, VampPrior
 from aigc.vae.priors.normal import Prior, StandardNormal
 
-__all__ = ["Flow", "FullMixture", "Mixture", "Prior", "StandardNormal", "VampPrior", "fit_mixture"]
+__all__ = ["Flow", "FullMixture", "Mixture", "Prior", "StandardNormal", "VampPrior", "fit_flow", "fit_mixture"]

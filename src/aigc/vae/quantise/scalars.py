@@ -52,8 +52,7 @@ class FSQ(nn.Module):
             raise fail("levels", "at least one number of levels", levels)
         self.features, self.count = len(self.levels), math.prod(self.levels)
         sizes = torch.tensor(self.levels, dtype=torch.float64)
-        # A little less than (L - 1) / 2, so that a saturated tanh does not round to a level that is not there.
-        reach = (sizes - 1) / 2 * (1 - 1e-3)
+        reach = (sizes - 1) / 2
         offset = (sizes % 2 == 0).double() / 2
         shift = torch.atanh((offset / reach).where(sizes > 2, 0.0))
         basis = torch.tensor([math.prod(self.levels[i + 1 :]) for i in range(self.features)])
