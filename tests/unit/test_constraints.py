@@ -356,6 +356,13 @@ def test_an_automaton_finishes_half_a_character() -> None:
     assert place.after(b"z").closing is None
 
 
+@pytest.mark.parametrize("pattern", [".", r"\D", "[^a]", "(?s)."])
+def test_no_class_holds_what_decoders_take_for_half_a_character(pattern: str) -> None:
+    assert Automaton(parsed(pattern)).start().after("\ufffd".encode()).closing is None
+    assert Automaton(parsed(pattern)).start().after("春".encode()).closing == b""
+    assert Automaton(parsed("a\ufffd")).start().after("a\ufffd".encode()).closing == b""
+
+
 def test_constraints_show_themselves() -> None:
     held = Constrained(chain(Temperature(0.8), TopK(3)), Regex("a+"))
     assert repr(held) == (
