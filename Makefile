@@ -47,6 +47,7 @@ docs: $(VENV)/.dev  ## Serve the documentation on this machine
 bench: $(VENV)/.dev  ## Run the benchmarks; results go to benchmarks/results
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/sampling.py
+	$(BIN)/python benchmarks/samplers.py
 	$(BIN)/python benchmarks/equality.py
 	$(BIN)/python benchmarks/invariance.py
 	$(BIN)/python benchmarks/decoding.py
