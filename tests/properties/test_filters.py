@@ -44,6 +44,8 @@ UPPER = {
     TailFree: [0.2, 0.95, 1.0],
 }
 TRUNCATIONS = {**UPPER, Typical: [0.1, 0.5, 0.95, 1.0]}
+HALF = torch.from_numpy(np.random.default_rng(123).standard_normal(1024)).half()[None] * 1e-3
+HALF[:, torch.from_numpy(np.random.default_rng(123).random(1024)) < 0.5] = -math.inf
 filters = st.sampled_from([make(value) for make, values in TRUNCATIONS.items() for value in values])
 
 
@@ -120,6 +122,7 @@ ORACLES: dict[type, Callable[[Classes, float, float], Row]] = {
 @pytest.mark.parametrize("make", TRUNCATIONS, ids=lambda make: make.__name__)
 @given(x=strategies.logits(), place=st.integers(0, 3))
 @example(x=torch.zeros(1, 10), place=0)
+@example(x=HALF, place=0)  # which numpy 2.4 sorts wrongly
 @example(x=torch.tensor([[0.0, -1.0, -2.0, -math.inf]]), place=0)
 @example(x=torch.linspace(0, -3, 1500).double()[None], place=1)  # more than are looked at first
 @example(x=torch.linspace(0, -9, 1500).double().repeat(2, 1) * torch.tensor([[1.0], [0.1]]), place=0)
@@ -211,6 +214,7 @@ def test_parameters_per_row_do_to_a_row_what_they_do_alone(f: Any) -> None:
     exponent=st.sampled_from([0.3, 1.0, 2.5]),
 )
 def test_dynamic_temperature_divides_by_a_power_of_the_entropy(x: Tensor, low: float, more: float, exponent: float) -> None:
+    x = x * (1 + 1e-9)  # digits that float32 does not have
     y = DynamicTemperature(low, low + more, exponent)(x)
     for before, after in zip(x, y, strict=True):
         c = Classes(before)

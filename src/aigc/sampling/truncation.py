@@ -155,7 +155,7 @@ class TopNSigma(Parametric):
 
     def __call__(self, logits: Tensor, /) -> Tensor:
         """Cuts n standard deviations below the largest."""
-        x = logits.contiguous().double()
+        x = logits.double()
         z = x - x.amax(-1, keepdim=True)
         there = z > -math.inf
         count = there.sum(-1, keepdim=True)
@@ -260,8 +260,9 @@ def _descending(x: Tensor) -> Tensor:
     """The numbers of each row, sorted; NaN comes first."""
     if x.device.type != "cpu":
         return x.sort(-1, descending=True).values
-    array = (x.float() if x.dtype == torch.bfloat16 else x).detach().numpy()
-    return torch.from_numpy(np.sort(array, -1)).flip(-1)  # torch sorts places too, which takes several times as long
+    # torch sorts places too, which takes several times as long; and numpy 2.4 sorts some rows of float16 wrongly.
+    array = (x if x.dtype == torch.float64 else x.float()).detach().numpy()
+    return torch.from_numpy(np.sort(array, -1)).flip(-1)
 
 
 def _in_order(keys: Tensor, crosses: Callable[[Tensor, Tensor], Tensor], never: Tensor) -> tuple[Tensor, Tensor]:
