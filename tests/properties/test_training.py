@@ -265,8 +265,13 @@ def test_a_run_cut_anywhere_and_resumed_ends_as_the_uncut_one(
         ]
         return weights(net), [*(w for e in ema.values() for w in weights(e.average))], state, history
 
-    folder = tmp_path_factory.mktemp("run")
-    whole, stopped = run(None), run(folder, cut)
+    folder, whole = tmp_path_factory.mktemp("run"), run(None)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores Ctrl-C
+    try:
+        stopped = run(folder, cut)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert (stopped[3].interrupted, stopped[3].done) == (True, cut)
     resumed = run(folder)
     for a, b in zip(whole[:3], resumed[:3], strict=True):
