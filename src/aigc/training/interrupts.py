@@ -20,8 +20,8 @@ class Interrupt:
 def deferred() -> Iterator[Interrupt]:
     """Holds the first Ctrl-C back for whoever looks at `struck`; a second one raises at once, as usual.
 
-    Outside the main thread, where no signal arrives, and where the process ignores Ctrl-C, it does nothing. The handler that
-    was there is put back.
+    Outside the main thread, where no signal arrives, and where the process ignores Ctrl-C, it does nothing. The handler
+    that was there is put back.
 
     Example:
         >>> with deferred() as interrupt:
