@@ -155,7 +155,7 @@ def test_building_a_net_does_not_wake_the_compiler() -> None:
 
 def test_both_nets_of_a_pair_begin_differently() -> None:
     encoder, decoder = nets.for_images((1, 8, 8), 64, kind="mlp", seed=3)
-    assert not torch.equal(encoder.layers.linear[1].weight.flatten()[:99], decoder.layers.linear[1].weight.flatten()[:99])
+    assert not torch.equal(encoder.layers.linear[0].weight.flatten()[:99], decoder.layers.linear[0].weight.flatten()[:99])
     again, _ = nets.for_images((1, 8, 8), 64, kind="mlp", seed=3)
     assert torch.equal(encoder.head.weight, again.head.weight)
 
@@ -282,6 +282,7 @@ def test_divergences_are_those_of_normals() -> None:
     for i, layer in enumerate(decoder.layers):
         nn.init.normal_(layer.posterior.second.weight, std=0.3, generator=torch.Generator().manual_seed(i))
         layer.prior.register_forward_hook(lambda m, a, out, i=i: read.__setitem__(f"p{i}", out))
+        layer.inlet.register_forward_hook(lambda m, a, out, i=i: read.__setitem__(f"z{i}", a[0]))
         layer.posterior.register_forward_hook(lambda m, a, out, i=i: read.__setitem__(f"q{i}", out))
     found, noise = seen(encoder, decoder)
     for i, (count, part) in enumerate(zip((3, 2), noise.split(decoder.sizes, 1), strict=True)):
@@ -290,6 +291,7 @@ def test_divergences_are_those_of_normals() -> None:
         p = torch.distributions.Normal(mean, (5 * torch.tanh(scale / 5)).exp())
         q = torch.distributions.Normal(mean + apart, (5 * torch.tanh((scale + by) / 5)).exp())
         z = q.mean + q.stddev * part.reshape(q.mean.shape)
+        torch.testing.assert_close(read[f"z{i}"], z, rtol=1e-9, atol=1e-9)
         want = torch.distributions.kl_divergence(q, p).flatten(1).sum(1)
         torch.testing.assert_close(found.divergences[:, i], want, rtol=1e-9, atol=1e-9)
         ratio = (q.log_prob(z) - p.log_prob(z)).flatten(1).sum(1)

@@ -63,6 +63,13 @@ def test_lzw_unpacks_to_what_was_packed(bits: int, length: int, seed: int, smoot
     assert unpacked(lzw(data, bits), bits) == data
 
 
+@pytest.mark.parametrize("bits", [2, 3])
+def test_lzw_may_end_wherever_its_codes_grow(bits: int) -> None:
+    data = np.random.default_rng(0).integers(0, 2**bits, 900).astype(np.uint8).tobytes()
+    for length in range(1, len(data)):
+        assert unpacked(lzw(data[:length], bits), bits) == data[:length]
+
+
 @given(st.integers(1, 4), st.integers(1, 20), st.integers(1, 20), st.integers(0, 99), st.sampled_from([2, 256]))
 def test_png_is_lossless(channels: int, height: int, width: int, seed: int, levels: int) -> None:
     x = pixels(channels, height, width, levels=levels, seed=seed)

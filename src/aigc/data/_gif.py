@@ -93,10 +93,6 @@ def _chosen(frame: Bytes) -> tuple[Bytes, Bytes]:
     _, cells, counts = np.unique(_packed((frame >> _FINE).astype(np.uint8)), return_inverse=True, return_counts=True)
     colours = _means(cells.reshape(-1), wide, counts)
     table = _cut(colours, counts)
-    for _ in range(4):  # each moves into the mean of those nearest to it (Lloyd 1982)
-        nearest = _nearest(colours, table)
-        weights = np.bincount(nearest, counts, minlength=len(table))
-        table = np.where(weights[:, None] > 0, _means(nearest, colours * counts[:, None], np.maximum(weights, 1)), table)
     return np.rint(table).astype(np.uint8), _nearest(colours, table).astype(np.uint8)[cells].reshape(frame.shape[:2])
 
 
