@@ -140,7 +140,8 @@ def test_ends_are_cut_until_enough_is_written(x: Tensor, counts: list[int]) -> N
             if written < counts[row] and good[row]:
                 expected[[1, 4]] = -math.inf
             assert torch.equal(y[place].nan_to_num(7.0), expected.nan_to_num(7.0))
-        state = f.update(state, draw_of([0, -1, 4]))
+        before, state = state, f.update(state, draw_of([0, -1, 4]))
+        assert before.tolist() == [written] * 3
 
 
 @given(x=strategies.logits(rows=3, columns=6, bad=True), prefix=st.lists(st.integers(0, 5), min_size=1, max_size=3))
@@ -156,7 +157,8 @@ def test_a_prefix_is_forced_and_then_forgotten(x: Tensor, prefix: list[int]) -> 
             others = torch.tensor([i for i in range(6) if i != prefix[written]])
             expected[good] = expected[good].index_fill(-1, others, -math.inf)
         assert torch.equal(y.nan_to_num(7.0), expected.nan_to_num(7.0))
-        state = f.update(state, draw_of([0, -1, 4]))
+        before, state = state, f.update(state, draw_of([0, -1, 4]))
+        assert before.tolist() == [written] * 3
 
 
 def test_filters_by_what_was_written_work_through_a_generator() -> None:
