@@ -1,6 +1,7 @@
 """The laws of the training engine: one step is what a hand-written loop does, and a cut run ends as an uncut one."""
 
 import math
+import os
 import signal
 import warnings
 from pathlib import Path
@@ -298,6 +299,34 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(tmp_path: Path) -> N
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         _short(tmp_path)
+
+
+@pytest.mark.parametrize("call", ["fsync", "rename", "chmod"])
+def test_a_run_that_dies_at_any_write_leaves_a_checkpoint_that_is_whole(
+    call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected, original, fatal = weights(_short(tmp_path / "whole", steps=6)), getattr(os, call), 0
+    while True:
+        folder, seen, fatal = tmp_path / f"{fatal}", [0], fatal + 1
+
+        def dying(*given: Any, seen: list[int] = seen, fatal: int = fatal, **more: Any) -> Any:
+            seen[0] += 1
+            if seen[0] >= fatal:  # and whatever would be written after that is not written either
+                raise OSError("the machine stops")
+            return original(*given, **more)
+
+        monkeypatch.setattr(os, call, dying)
+        try:
+            _short(folder, steps=6)
+            break
+        except OSError:
+            monkeypatch.setattr(os, call, original)
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")  # nothing that is half written is found
+                assert same(weights(_short(folder, steps=6)), expected)
+        finally:
+            monkeypatch.setattr(os, call, original)
+    assert fatal > 3, "it died at several places"
 
 
 def test_a_checkpoint_of_another_run_is_refused_before_training(tmp_path: Path) -> None:

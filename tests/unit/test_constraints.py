@@ -225,6 +225,7 @@ def test_an_encoder_decoder_writes_what_it_is_held_to() -> None:
     gen = aigc.Generator(tiny.seq2seq("t5"), tiny.closed_tokenizer(begin=False))
     for c in gen.generate(["abc", "d"], max_new_tokens=40, seed=0, json=PERSON):
         jsonschema.validate(json.loads(c.text), PERSON)
+        assert c.finish_reason in ("eos", "length")
 
 
 def without_end(kind: str = "llama") -> aigc.Generator:

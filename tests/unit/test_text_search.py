@@ -61,6 +61,7 @@ def theirs(model: Any, prompt: str, **options: Any) -> tuple[list[list[int]], li
 
 
 def compare(gen: aigc.Generator, prompt: str, search: BeamSearch, *, pad: int = 0) -> None:
+    """Asserts that texts, scores, log-probabilities and ends are those of transformers."""
     n = min(3, search.beams)
     options = {"num_beams": search.beams, "length_penalty": search.length_penalty, "early_stopping": search.early_stopping}
     tokens, scores = theirs(gen.model, prompt, **options, num_return_sequences=n, pad_token_id=pad)
@@ -106,6 +107,10 @@ def test_one_beam_is_greedy() -> None:
             one = GEN.generate(prompt, max_new_tokens=12, search=BeamSearch(1, **options), logprobs=True)[0]
             greedy = GEN.generate(prompt, max_new_tokens=12, sampler=Greedy())[0]
             assert (one.text, one.tokens, one.finish_reason) == (greedy.text, greedy.tokens, greedy.finish_reason)
+            ids = torch.tensor([tiny.tokenizer()(prompt)["input_ids"]])
+            how = {"attention_mask": torch.ones_like(ids), "eos_token_id": ENDS, "pad_token_id": 0}
+            found = GEN.model.generate(ids, max_new_tokens=12, num_beams=1, do_sample=False, **how)
+            assert found[0, ids.shape[1] :].tolist() == list(one.tokens)
 
 
 WAYS: dict[str, tuple[Any, str]] = {

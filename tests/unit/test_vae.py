@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from aigc import VAE, nets
-from aigc.errors import ModelFileError, ParameterError, TypeParameterError
+from aigc.data import write_png
+from aigc.errors import ModelFileError, ParameterError, TrainingError, TypeParameterError
 from aigc.training import Cosine, History, Linear
 from aigc.vae import bounds, likelihoods, paths, priors
 
@@ -165,6 +166,38 @@ def test_a_cut_run_ends_as_an_uncut_one(tmp_path: Path) -> None:
     fitted(second, x, steps=12, checkpoint_dir=tmp_path, **options)
     for a, b in zip(whole.state_dict().values(), second.state_dict().values(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_a_run_goes_on_whose_schedule_is_a_function_of_the_callers(tmp_path: Path) -> None:
+    for steps in (4, 8):  # another function each time, which prints as another address
+        vae = small(bound=bounds.ELBO(beta=lambda step: min(1.0, step / 5)))
+        assert fitted(vae, pictures(16), steps=steps, checkpoint_dir=tmp_path).done == steps
+
+
+def test_a_failed_run_leaves_a_model_that_can_be_used(tmp_path: Path) -> None:
+    vae, x = small(), pictures(16)
+    with pytest.raises(TrainingError, match="is not finite at step 0"):
+        fitted(vae, x, transform=lambda x, noise: x if noise.batch == 16 else x * math.nan)
+    assert not vae.training
+    assert all(parameter.grad is None for parameter in vae.parameters())
+    assert vae.sample(2, seed=0).isfinite().all()
+
+
+def test_a_folder_of_images_is_read_as_it_is(tmp_path: Path) -> None:
+    for i, image in enumerate(pictures(12)):
+        write_png(tmp_path / f"{i}.png", image)
+    assert fitted(small(), tmp_path).done == 6
+    with pytest.raises(ParameterError, match=r"aigc.data.images\(path, size=\(16, 16\)\)"):
+        fitted(VAE.for_images((1, 16, 16), kind="mlp"), tmp_path)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_model_keeps_its_numbers(dtype: torch.dtype, tmp_path: Path) -> None:
+    vae = small().to(dtype)
+    vae.save_pretrained(tmp_path)
+    again = VAE.from_pretrained(tmp_path)
+    assert {value.dtype for value in again.parameters()} == {dtype}
+    assert torch.equal(again.sample(3, seed=0), vae.sample(3, seed=0))
 
 
 def _noisy(x: Tensor, noise: Any) -> Tensor:

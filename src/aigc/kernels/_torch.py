@@ -78,7 +78,7 @@ def survivors(logits: Tensor, given: Parameters) -> list[tuple[Array, Array] | N
     rows, vocabulary = logits.shape
     found: list[tuple[Array, Array] | None] = []
     with np.errstate(all="ignore"):
-        for x, filters in zip(_rows(logits), _filters(given, vocabulary, rows), strict=False):
+        for x, filters in zip(_rows(logits), _filters(given, vocabulary, rows), strict=True):
             top = float(np.maximum.reduce(x))
             if not math.isfinite(top):
                 found.append(None)

@@ -17,8 +17,24 @@ from aigc.sampling.noise import Noise
 __all__ = ["FrequencyPenalty", "NoRepeatNGram", "PresencePenalty", "RepetitionPenalty"]
 
 
+class _Counting(Parametric):
+    """What penalties on counts remember: how often each token occurred, within their window."""
+
+    __slots__ = ()
+    window: int | None
+    prompt: bool
+
+    def start(self, prompts: Sequence[Sequence[int]]) -> Counts:
+        """Counts the tokens of the prompts, if they count."""
+        return Counts.of(_counted(prompts, self.prompt), self.window)
+
+    def update(self, state: Counts, draw: Draw) -> Counts:
+        """Counts the tokens drawn."""
+        return state.after(draw.token, self.window)
+
+
 @dataclass(frozen=True, slots=True, repr=False)
-class RepetitionPenalty(Parametric):
+class RepetitionPenalty(_Counting):
     r"""Divides the positive logits of tokens that occurred by a penalty, and multiplies the negative ones.
 
     $$ x_v \mapsto \begin{cases} x_v / \theta & x_v > 0 \\ x_v \, \theta & x_v \le 0 \end{cases} $$
@@ -50,22 +66,14 @@ class RepetitionPenalty(Parametric):
         check("penalty of RepetitionPenalty", self.penalty, "a finite number above 0", low=0, above_low=True)
         _check_reach("RepetitionPenalty", self.window, self.prompt)
 
-    def start(self, prompts: Sequence[Sequence[int]]) -> Counts:
-        """Counts the tokens of the prompts."""
-        return Counts.of(_counted(prompts, self.prompt), self.window)
-
     def apply(self, logits: Tensor, state: Counts, noise: Noise) -> Tensor:
         """Penalizes."""
         ids, times, x, penalty = _gathered(logits, state, self.penalty)
         return _put(logits, ids, x, torch.where(x > 0, x / penalty, x * penalty).where(times > 0, x))
 
-    def update(self, state: Counts, draw: Draw) -> Counts:
-        """Counts the tokens drawn."""
-        return state.after(draw.token, self.window)
-
 
 @dataclass(frozen=True, slots=True, repr=False)
-class PresencePenalty(Parametric):
+class PresencePenalty(_Counting):
     r"""Subtracts a penalty from the logits of tokens that occurred: $x_v \mapsto x_v - \alpha \, [n_v > 0]$.
 
     As the parameter of that name in OpenAI's interface. A logit that would overflow becomes the least finite number.
@@ -92,22 +100,14 @@ class PresencePenalty(Parametric):
         check("penalty of PresencePenalty", self.penalty, "a finite number")
         _check_reach("PresencePenalty", self.window, self.prompt)
 
-    def start(self, prompts: Sequence[Sequence[int]]) -> Counts:
-        """Counts the tokens of the prompts, if they count."""
-        return Counts.of(_counted(prompts, self.prompt), self.window)
-
     def apply(self, logits: Tensor, state: Counts, noise: Noise) -> Tensor:
         """Penalizes."""
         ids, times, x, penalty = _gathered(logits, state, self.penalty)
         return _put(logits, ids, x, x - penalty * (times > 0))
 
-    def update(self, state: Counts, draw: Draw) -> Counts:
-        """Counts the tokens drawn."""
-        return state.after(draw.token, self.window)
-
 
 @dataclass(frozen=True, slots=True, repr=False)
-class FrequencyPenalty(Parametric):
+class FrequencyPenalty(_Counting):
     r"""Subtracts a penalty for each time that a token occurred: $x_v \mapsto x_v - \alpha \, n_v$.
 
     As the parameter of that name in OpenAI's interface. A logit that would overflow becomes the least finite number.
@@ -134,18 +134,10 @@ class FrequencyPenalty(Parametric):
         check("penalty of FrequencyPenalty", self.penalty, "a finite number")
         _check_reach("FrequencyPenalty", self.window, self.prompt)
 
-    def start(self, prompts: Sequence[Sequence[int]]) -> Counts:
-        """Counts the tokens of the prompts, if they count."""
-        return Counts.of(_counted(prompts, self.prompt), self.window)
-
     def apply(self, logits: Tensor, state: Counts, noise: Noise) -> Tensor:
         """Penalizes."""
         ids, times, x, penalty = _gathered(logits, state, self.penalty)
         return _put(logits, ids, x, x - penalty * times)
-
-    def update(self, state: Counts, draw: Draw) -> Counts:
-        """Counts the tokens drawn."""
-        return state.after(draw.token, self.window)
 
 
 @dataclass(frozen=True, slots=True, repr=False)

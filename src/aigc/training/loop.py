@@ -65,7 +65,7 @@ def train(
         report: dict[str, Tensor] = {}
         for place, phase in enumerate(phases):
             if index % phase.every == 0:
-                with _put_back(buffers):
+                with _put_back(buffers, phase):
                     found = _move(phase, batch, among, seed=seed, step=index, place=place)
                 losses[phase.name] = found.value
                 report |= {f"{phase.name}/{name}": value for name, value in found.report.items()}
@@ -106,7 +106,6 @@ def _descend(phase: Phase, gradients: list[Tensor], loss: Tensor, step: int) -> 
     norm = torch.nn.utils.get_total_norm(gradients)
     if not bool(loss.isfinite()) or not (bool(norm.isfinite()) or phase.scaler is not None):
         what = "gradient" if bool(loss.isfinite()) else "loss"
-        phase.optimizer.zero_grad(set_to_none=True)
         raise TrainingError(
             f"the {what} of phase {phase.name!r} is not finite at step {step}; its parameters are as they were before. "
             "Look for bad values in the batch, lower the learning rate, or set clip."
@@ -141,12 +140,13 @@ def _precision(phase: Phase) -> Iterator[None]:
 
 
 @contextmanager
-def _put_back(buffers: Sequence[Tensor]) -> Iterator[None]:
-    """Puts buffers back if the block raises."""
+def _put_back(buffers: Sequence[Tensor], phase: Phase) -> Iterator[None]:
+    """Puts buffers back, and leaves no gradient, if the block raises."""
     before = [buffer.clone() for buffer in buffers]
     try:
         yield
     except BaseException:
+        phase.optimizer.zero_grad(set_to_none=True)
         with torch.no_grad():
             for buffer, value in zip(buffers, before, strict=True):
                 buffer.copy_(value)

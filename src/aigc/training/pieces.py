@@ -29,7 +29,7 @@ class Processes(NamedTuple):
         """Adds tensors up over all processes, in place: one message."""
         if self.world == 1 or not values:
             return
-        flat = torch.cat([value.reshape(-1).float() for value in values])
+        flat = torch.cat([value.reshape(-1) for value in values])  # in the widest of their dtypes
         dist.all_reduce(flat)
         at = 0
         for value in values:

@@ -16,7 +16,7 @@ from aigc.vae import bounds, likelihoods, priors
 if TYPE_CHECKING:
     from aigc.vae.model import VAE
 
-__all__ = ["load", "save"]
+__all__ = ["bound_config", "load", "save"]
 
 V = TypeVar("V", bound="VAE")
 
@@ -51,7 +51,7 @@ def save(vae: "VAE", folder: str | Path) -> None:
         "decoder": _net(vae.decoder),
         "likelihood": _described(vae.likelihood, likelihoods, _LIKELIHOODS),
         "prior": _described(vae.prior, priors, _PRIORS),
-        "bound": _bound(vae.bound),
+        "bound": bound_config(vae.bound),
     }
     checkpoint.save(folder, config=config, tensors=vae.state_dict())
 
@@ -79,9 +79,10 @@ def load(cls: type[V], folder: str | Path, own: Mapping[str, Any]) -> V:
     made.images = bool(config.get("images"))
     expected = {name: tuple(value.shape) for name, value in made.state_dict().items()}
     checkpoint.check_state(expected, tensors, source=f"{folder}/model.safetensors")
-    if tensors:
-        made.to(next(iter(tensors.values())).dtype if len({t.dtype for t in tensors.values()}) == 1 else None)
-    made.load_state_dict(tensors)
+    kinds = {tensors[name].dtype for name, _ in made.named_parameters()}
+    if len(kinds) == 1:
+        made.to(kinds.pop())  # what is no part of the state, too
+    made.load_state_dict(tensors, assign=True)  # each as it was saved
     return made.eval()
 
 
@@ -122,7 +123,8 @@ def _rebuilt(
     return getattr(module, name)(**arguments)
 
 
-def _bound(bound: Any) -> Any:
+def bound_config(bound: Any) -> dict[str, Any] | None:
+    """A bound as JSON; None of one of the caller's own, or one with a schedule of theirs."""
     name = type(bound).__name__
     if name not in _BOUNDS or type(bound) is not getattr(bounds, name):
         return None
@@ -131,7 +133,7 @@ def _bound(bound: Any) -> Any:
         if callable(value):
             kind = type(value).__name__
             if kind not in _SCHEDULES or type(value) is not getattr(schedules, kind):
-                return None  # a function of the caller's: what is left of it after training is the default bound
+                return None
             fields[key] = {"schedule": kind, **dataclasses.asdict(value)}
     return {"name": name, **fields}
 

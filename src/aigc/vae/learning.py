@@ -1,10 +1,9 @@
 """How a VAE is trained: its one phase on the engine of `aigc.training`."""
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -13,15 +12,43 @@ from aigc import data as sources
 from aigc._checks import fail, fail_type
 from aigc.training import EMA, Every, History, Logger, Loss, Noise, Phase, Schedule, batches
 from aigc.training import fit as run
+from aigc.training.progress import Watcher
 from aigc.vae.bounds import elbo
-from aigc.vae.diagnostics import Diagnosis
+from aigc.vae.files import bound_config
 
 if TYPE_CHECKING:
     from aigc.vae.model import VAE
 
-__all__ = ["fit"]
+__all__ = ["FitOptions", "fit"]
+
+Transform = Callable[[Tensor, Noise], Tensor]
+Optimizer = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 
 _LOOKED_AT = 512  # examples that are checked before training, and looked at for collapse after it
+
+
+class FitOptions(TypedDict, total=False):
+    """What `VAE.fit` takes besides data: see `fit`."""
+
+    epochs: float | None
+    steps: int | None
+    batch_size: int
+    seed: int | None
+    lr: float
+    schedule: Schedule | None
+    optimizer: Optimizer | None
+    transform: Transform | None
+    average: float | None
+    accumulate: int
+    clip: float | None
+    precision: str
+    checkpoint_dir: str | Path | None
+    checkpoint_every: int
+    log_every: int
+    loggers: Sequence[Logger]
+    every: Sequence[Every]
+    progress: Watcher
+    workers: int
 
 
 def fit(
@@ -34,8 +61,8 @@ def fit(
     seed: int | None = None,
     lr: float = 1e-3,
     schedule: Schedule | None = None,
-    optimizer: Callable[[list[nn.Parameter]], torch.optim.Optimizer] | None = None,
-    transform: Callable[[Tensor, Noise], Tensor] | None = None,
+    optimizer: Optimizer | None = None,
+    transform: Transform | None = None,
     average: float | None = None,
     accumulate: int = 1,
     clip: float | None = None,
@@ -45,7 +72,7 @@ def fit(
     log_every: int = 50,
     loggers: Sequence[Logger] = (),
     every: Sequence[Every] = (),
-    progress: Any = None,
+    progress: Watcher = None,
     workers: int = 0,
 ) -> History:
     """Trains a VAE: `vae.fit(data, ...)`.
@@ -53,7 +80,7 @@ def fit(
     Args:
         vae: The model.
         data: A tensor or array `(n, *data)`; a tuple `(data, condition)` of such; a `Dataset` of examples or of such pairs;
-            a DataLoader or another iterable of batches; or the path of a folder of images.
+            a DataLoader or another iterable of batches; or the path of a folder of images, which have the model's shape.
         epochs: Of the whole run; 20, if neither this nor `steps` is given.
         steps: Of the whole run, in place of `epochs`.
         batch_size: Examples of a batch.
@@ -79,41 +106,43 @@ def fit(
         ParameterError: If the data is not what model and likelihood are about, before training.
         TrainingError: If the loss or a gradient is not finite.
     """
-    found = _source(vae, data)
-    first = _first(found, batch_size)
-    _check(vae, first, found, transform)
+    data = _source(vae, data)
+    first = _first(data, batch_size)
+    _check(vae, first, data, transform)
     parameters = [parameter for parameter in vae.parameters() if parameter.requires_grad]
     chosen = torch.optim.Adam(parameters, lr=lr, fused=True) if optimizer is None else optimizer(parameters)
     how: dict[str, Any] = {"accumulate": accumulate, "clip": clip, "schedule": schedule, "precision": precision}
     phase = Phase("loss", _loss(vae, transform), optimizer=chosen, **how)
-    vae.train()
     averages = {} if average is None else {"vae": EMA(vae, half_life=average, ramp=0.1)}
-    history = run(
-        [phase],
-        found,
-        modules={"vae": vae},
-        batch_size=batch_size,
-        steps=steps,
-        epochs=20 if steps is None and epochs is None else epochs,
-        seed=seed,
-        averages=averages,
-        checkpoint_dir=checkpoint_dir,
-        checkpoint_every=checkpoint_every,
-        log_every=log_every,
-        loggers=loggers,
-        every=every,
-        progress=progress,
-        workers=workers,
-        identity={"latent": vae.latent, "bound": repr(vae.bound)},
-    )
+    vae.train()
+    try:
+        history = run(
+            [phase],
+            data,
+            modules={"vae": vae},
+            batch_size=batch_size,
+            steps=steps,
+            epochs=20 if steps is None and epochs is None else epochs,
+            seed=seed,
+            averages=averages,
+            checkpoint_dir=checkpoint_dir,
+            checkpoint_every=checkpoint_every,
+            log_every=log_every,
+            loggers=loggers,
+            every=every,
+            progress=progress,
+            workers=workers,
+            identity={"latent": vae.latent, "bound": bound_config(vae.bound)},
+        )
+    finally:
+        vae.eval()
     for ema in averages.values():
         vae.load_state_dict(ema.average.state_dict())
-    vae.eval()
     _warn(vae, first, transform)
     return history
 
 
-def _loss(vae: "VAE", transform: Callable[[Tensor, Noise], Tensor] | None) -> Callable[[Any, Noise], Loss]:
+def _loss(vae: "VAE", transform: Transform | None) -> Callable[[Any, Noise], Loss]:
     def loss(batch: Any, noise: Noise) -> Loss:
         x, condition = _parts(batch)
         x = x if transform is None else transform(x, noise)
@@ -128,42 +157,45 @@ def _loss(vae: "VAE", transform: Callable[[Tensor, Noise], Tensor] | None) -> Ca
 
 
 def _source(vae: "VAE", data: Any) -> Any:
-    if isinstance(data, str | Path):
-        if not vae.images or vae.shape is None:
-            raise fail_type("data", "tensors, where the model is not of for_images", data, "Read the files first.")
-        channels, height, width = vae.shape
-        return sources.images(data, size=(height, width), channels=channels)  # type: ignore[arg-type]  # it checks them
-    return data
+    """Data; of a path, the images there, as they are."""
+    if not isinstance(data, str | Path):
+        return data
+    if not vae.images:
+        raise fail_type("data", "tensors, where the model is not of for_images", data, "Read the files first.")
+    return sources.images(data)
 
 
 def _first(data: Any, batch_size: int) -> Any:
-    """A look at the data; of an iterator, which would lose it, none."""
-    if iter(data) is data if hasattr(data, "__next__") else False:
+    """The first examples, to be looked at; of an iterator, which would lose them, none."""
+    if isinstance(data, Iterator):
         return None
-    source = batches(data, batch_size=1, seed=0)
+    source = batches(data, batch_size=batch_size, seed=0)
     if hasattr(source, "order"):
-        count = min(_LOOKED_AT, source.order.examples)
-        batches(data, batch_size=batch_size, seed=0)  # raises here if there are too few
-        source = batches(data, batch_size=count, seed=0)
-    return next(islice(source.after(0), 1), None)
+        source = batches(data, batch_size=min(_LOOKED_AT, source.order.examples), seed=0)
+    return next(source.after(0), None)
 
 
-def _check(vae: "VAE", first: Any, data: Any, transform: Callable[[Tensor, Noise], Tensor] | None) -> None:
+def _check(vae: "VAE", first: Any, data: Any, transform: Transform | None) -> None:
+    """Checks data that are at hand whole, and of others the first."""
     if first is None:
         return
-    x, _ = _parts(first)
-    whole, _ = _parts(data) if isinstance(data, Tensor | tuple) and isinstance(_parts(data)[0], Tensor) else (x, None)
+    x = _parts(data if isinstance(data, Tensor | tuple) else first)[0]
+    x = x if isinstance(x, Tensor) else _parts(first)[0]  # an array, which became a tensor there
+    shape = tuple(x.shape[1:])
+    if vae.shape is not None and shape != vae.shape:
+        cure = f"Read them with aigc.data.images(path, size={vae.shape[1:]})." if vae.images else ""
+        raise fail("data", f"examples of shape {vae.shape}", shape, cure)
     if vae.images:
-        sources.check_images(whole, shape=vae.shape)  # type: ignore[arg-type]  # (channels, height, width)
+        sources.check_images(x)
+    vae.likelihood.check(x if transform is None else _transformed(_parts(first)[0], transform))
+    vae.shape = shape
+
+
+def _transformed(x: Tensor, transform: Transform | None) -> Tensor:
+    """Examples as a step would see them."""
     if transform is None:
-        vae.likelihood.check(whole)
-    else:
-        x = transform(x, Noise(0, 0, 0, rows=slice(0, len(x)), batch=len(x), device=x.device))
-        vae.likelihood.check(x)
-    if vae.shape is None:
-        vae.shape = tuple(x.shape[1:])
-    elif tuple(x.shape[1:]) != vae.shape:
-        raise fail("data", f"examples of shape {vae.shape}", tuple(x.shape[1:]))
+        return x
+    return transform(x, Noise(0, 0, 0, rows=slice(0, len(x)), batch=len(x), device=x.device))
 
 
 def _parts(batch: Any) -> tuple[Any, Tensor | None]:
@@ -178,14 +210,12 @@ def _parts(batch: Any) -> tuple[Any, Tensor | None]:
 
 
 @torch.no_grad()
-def _warn(vae: "VAE", first: Any, transform: Callable[[Tensor, Noise], Tensor] | None) -> Diagnosis | None:
+def _warn(vae: "VAE", first: Any, transform: Transform | None) -> None:
+    """Warns if the posterior has collapsed."""
     if first is None or len(_parts(first)[0]) < 2:
-        return None
+        return
     x, condition = (None if part is None else part[:_LOOKED_AT].to(vae.device) for part in _parts(first))
-    assert x is not None
-    if transform is not None:
-        x = transform(x, Noise(0, 0, 0, rows=slice(0, len(x)), batch=len(x), device=x.device))
-    found = vae.diagnose(x, condition=condition)
-    if found.warning is not None:
-        warnings.warn(found.warning, stacklevel=4)
-    return found
+    assert x is not None, "a batch has data"
+    warning = vae.diagnose(_transformed(x, transform), condition=condition).warning
+    if warning is not None:
+        warnings.warn(warning, stacklevel=4)

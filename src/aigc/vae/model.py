@@ -16,6 +16,7 @@ from aigc.vae.bounds import ELBO, Bound, Elbo, Terms, elbo
 from aigc.vae.diagnostics import Diagnosis, diagnose
 from aigc.vae.estimates import LogLikelihood, importance_noise, log_likelihood
 from aigc.vae.gaussian import DiagonalGaussian
+from aigc.vae.learning import FitOptions
 from aigc.vae.likelihoods import Likelihood
 from aigc.vae.priors import Prior
 from aigc.vae.priors._drawing import check_codes
@@ -90,7 +91,7 @@ class VAE(nn.Module):
         self.prior: Any = priors.StandardNormal(self.latent) if prior is None else prior
         self.bound: Bound = ELBO() if bound is None else bound
         self.shape = None if shape is None else tuple(shape)
-        self.images = False
+        self.images = False  # whether data are images in [0, 1]: `for_images` sets it
         self.eval()  # training mode is for `fit`
 
     @classmethod
@@ -129,13 +130,8 @@ class VAE(nn.Module):
         own: Any = {"bound": parts.get("bound"), "prior": parts.get("prior")}
         return cls(encoder, decoder, latent=latent, likelihood=says, shape=shape, **own)
 
-    def fit(self, data: Any, **options: Any) -> History:
+    def fit(self, data: Any, **options: Unpack[FitOptions]) -> History:
         """Trains on data: see `aigc.vae.learning.fit`, whose arguments these are.
-
-        Args:
-            data: A tensor or array, a tuple `(data, condition)`, a `Dataset`, a DataLoader, another iterable of batches, or
-                the path of a folder of images.
-            **options: `epochs` or `steps`, `batch_size`, `seed`, `lr`, `checkpoint_dir`, and so on.
 
         Returns:
             The losses: `loss` is what is minimised; `loss/rate` and `loss/distortion` are its parts, in nats.
@@ -331,7 +327,8 @@ class VAE(nn.Module):
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes configuration, weights and a manifest of checksums to a folder, all or nothing.
 
-        Nets of `aigc.nets` are rebuilt from the configuration; your own are given to `from_pretrained` again.
+        Nets of `aigc.nets` are rebuilt from the configuration; your own are given to `from_pretrained` again. So is a bound
+        with a function of yours as its schedule: without it the model is loaded with `ELBO()`.
         """
         files.save(self, folder)
 
