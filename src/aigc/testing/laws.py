@@ -75,6 +75,9 @@ def check_sampler(
 ) -> None:
     """Checks that a sampler keeps the laws of samplers, and draws as often as it says.
 
+    Of a sampler that tosses a coin before it draws, as `XTC` does, a token has two log-probabilities, and neither says how
+    often it is drawn: try the laws in `SAMPLER_LAWS` on it one by one.
+
     Args:
         sampler: A sampler, or a filter to draw from.
         law: The probabilities `(vocab,)` that it should draw by, given logits `(vocab,)` after a prompt of the token 0. Its
