@@ -78,7 +78,7 @@ def mnist(given: argparse.Namespace) -> dict[str, Any]:
         warnings.simplefilter("ignore", UserWarning)
         vae.fit(
             train, steps=steps, batch_size=100, seed=0, lr=given.lr, schedule=Cosine(steps, last=0.01), average=60_000,
-            transform=drawn, checkpoint_dir=folder / "steps", checkpoint_every=3000, log_every=600,
+            transform=drawn, checkpoint_dir=folder / "steps", checkpoint_every=3000, log_every=600, precision=given.precision,
             loggers=[CSVLogger(folder / "curve.csv")],
         )  # fmt: skip
     vae.save_pretrained(folder / "model")
@@ -107,6 +107,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=5000)
     parser.add_argument("--test", type=int, default=10_000)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--precision", default="float32", choices=["float32", "bfloat16"])
     given = parser.parse_args()
     with threads(given.threads):
         found = digits() if given.data_set == "digits" else mnist(given)
