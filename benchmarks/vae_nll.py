@@ -5,7 +5,7 @@
 
 MNIST is binarised anew at each step for training, and once, by seed, for the test; nets 784-200-200-50 as in Burda et al.
 (arXiv:1509.00519), 5,000 importance samples. Published there: VAE 86.76, IWAE-50 84.78. A run that was cut goes on.
-`--model iwae50 --from FOLDER` begins with the weights of another run.
+`--model iwae50 --from FOLDER` begins with the weights of another run. `--model hierarchical` has latents at three scales.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from torch import Tensor
 import aigc
 from aigc import nets, random
 from aigc.device import threads
-from aigc.training import Cosine, CSVLogger
+from aigc.training import Cosine, CSVLogger, Linear
 from aigc.vae import ELBO, IWAE, likelihoods
 
 RESULTS = Path(__file__).parent / "results" / "vae_nll.json"
@@ -49,7 +49,7 @@ def digits() -> dict[str, Any]:
         start = time.perf_counter()
         adam = partial(torch.optim.AdamW, lr=2e-3, weight_decay=decay, fused=True)
         vae.fit(
-            train, steps=steps, batch_size=100, seed=0, optimizer=adam, schedule=Cosine(steps, last=0.01), average=20_000
+            train, steps=steps, batch_size=size, seed=0, optimizer=adam, schedule=Cosine(steps, last=0.01), average=20_000
         )
         seconds = time.perf_counter() - start
         result = vae.log_likelihood(test, samples=1000)
@@ -68,17 +68,22 @@ def mnist(given: argparse.Namespace) -> dict[str, Any]:
 
     train, test = (read(given.data, train=part).images for part in (True, False))
     test = (random.uniform(0, torch.arange(len(test))[:, None], torch.arange(784)).view_as(test) < test).float()
-    bound = ELBO() if given.model == "vae" else IWAE(50)
-    vae = build((1, 28, 28), 50, (200, 200), bound, "tanh")
+    size = 64 if given.model == "hierarchical" else 100
+    steps = given.epochs * len(train) // size
+    if given.model == "hierarchical":
+        rising = ELBO(beta=Linear(0.1, 1.0, steps=2000))
+        layers: Any = {"width": 16, "likelihood": likelihoods.Bernoulli(), "bound": rising}
+        vae = aigc.VAE.hierarchical((1, 28, 28), (16, 8, 4), **layers)
+    else:
+        vae = build((1, 28, 28), 50, (200, 200), ELBO() if given.model == "vae" else IWAE(50), "tanh")
     if given.begin:
         vae.load_state_dict(aigc.VAE.from_pretrained(given.begin).state_dict())
-    steps = given.epochs * len(train) // 100
     folder, start = Path(given.run), time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         vae.fit(
-            train, steps=steps, batch_size=100, seed=0, lr=given.lr, schedule=Cosine(steps, last=0.01), average=60_000,
-            transform=drawn, checkpoint_dir=folder / "steps", checkpoint_every=3000, log_every=600, precision=given.precision,
+            train, steps=steps, batch_size=size, seed=0, lr=given.lr, schedule=Cosine(steps, last=0.01), average=60_000,
+            transform=drawn, checkpoint_dir=folder / "steps", checkpoint_every=1000, log_every=600, precision=given.precision,
             loggers=[CSVLogger(folder / "curve.csv")],
         )  # fmt: skip
     vae.save_pretrained(folder / "model")
@@ -99,7 +104,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data_set", choices=["digits", "mnist"])
     parser.add_argument("--data", type=Path)
-    parser.add_argument("--model", choices=["vae", "iwae50"], default="vae")
+    parser.add_argument("--model", choices=["vae", "iwae50", "hierarchical"], default="vae")
     parser.add_argument("--epochs", type=int, default=400)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--run", type=Path, default=Path("mnist-run"))

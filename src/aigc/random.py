@@ -10,6 +10,7 @@ takes 52 of the 64 bits and lies at the middle of its cell, so it is never 0 and
 """
 
 import secrets
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from aigc._checks import fail_type, integer
+from aigc._checks import fail, fail_type, integer
 
 __all__ = [
+    "Seeds",
     "advance",
     "check_seed",
     "counter",
@@ -29,10 +31,13 @@ __all__ = [
     "gumbel_from",
     "normal",
     "stream",
+    "streams",
     "uniform",
     "uniform_array",
     "uniform_from",
 ]
+
+Seeds = int | Sequence[int] | Tensor | None
 
 _WEYL = -7046029254386353131  # 2^64 / golden ratio, as a signed number
 _FIRST, _SECOND = -4658895280553007687, -7723592293110705685
@@ -207,6 +212,33 @@ def stream(seed: int, row: int) -> int:
     """
     key = _mix_int(check_seed("seed", seed) & _MASK)
     return _mix_int(key + integer("row", row, low=0)) >> 1
+
+
+def streams(seed: Seeds, n: int) -> Tensor:
+    """Derives a seed for each of n rows.
+
+    Args:
+        seed: An int, from which row i takes `stream(seed, i)`; or n ints, which are taken as they are; or None for fresh
+            entropy.
+        n: How many.
+
+    Returns:
+        int64, `(n,)`, on the CPU.
+
+    Raises:
+        ParameterError: If there are as many seeds as there should not be.
+
+    Example:
+        >>> streams(7, 3)[1].item() == stream(7, 1), streams([5, 6], 2).tolist()
+        (True, [5, 6])
+    """
+    if isinstance(seed, Tensor | Sequence) and not isinstance(seed, str | bytes):
+        seeds = torch.as_tensor(seed, dtype=torch.int64, device="cpu")
+        if seeds.shape != (n,):
+            raise fail("seed", f"one int, or {n} ints, one for each sample", f"{seeds.numel()} ints")
+        return seeds
+    base = fresh_seed() if seed is None else check_seed("seed", seed)
+    return torch.tensor([stream(base, i) for i in range(n)], dtype=torch.int64)
 
 
 def fresh_seed() -> int:

@@ -1,6 +1,7 @@
 """VAEs as mathematics: densities, likelihoods, bounds, priors and quantisers, each checked against closed forms.
 
 model.py        VAE: the model; learning.py how it is trained, files.py how it is kept, paths.py ways between codes
+coding.py       from data to codes and back, flat or as a hierarchy
 gaussian.py     DiagonalGaussian: what an encoder's output says of a code
 likelihoods/    what a decoder's output says of data
 priors/         where codes come from
@@ -11,7 +12,8 @@ quantise/       discrete codes
 """
 
 from aigc.vae import bounds, diagnostics, likelihoods, priors, quantise
-from aigc.vae.bounds import ELBO, IWAE, Bound, Elbo, Terms, elbo
+from aigc.vae.bounds import ELBO, IWAE, Bound, Elbo, Said, Terms, elbo
+from aigc.vae.coding import HierarchicalTerms
 from aigc.vae.diagnostics import Diagnosis, active_units, collapsed, diagnose
 from aigc.vae.estimates import (
     Estimate,
@@ -33,7 +35,9 @@ __all__ = [
     "DiagonalGaussian",
     "Elbo",
     "Estimate",
+    "HierarchicalTerms",
     "LogLikelihood",
+    "Said",
     "Terms",
     "active_units",
     "bounds",

@@ -20,7 +20,7 @@ from aigc._checks import fail, fail_type, integer
 from aigc.training import Schedule
 from aigc.vae.estimates import log_mean_exp
 
-__all__ = ["ELBO", "IWAE", "Bound", "Elbo", "Terms", "elbo", "log_weight_excess"]
+__all__ = ["ELBO", "IWAE", "Bound", "Elbo", "Said", "Terms", "elbo", "log_weight_excess"]
 
 _GRADIENTS = ("standard", "stl", "dreg")
 
@@ -83,6 +83,36 @@ class Terms(NamedTuple):
             return closed
         return (self.posterior.log_prob(self.z) - self.prior.log_prob(self.z)).mean(0)[:, None]
 
+    def dimensions(self, columns: int) -> int:
+        """How many dimensions each of so many columns of the divergence is about."""
+        return self.z.shape[-1] // columns
+
+
+class Said(Protocol):
+    """What a bound needs to know of a batch: `Terms`, or the same of a hierarchy."""
+
+    @property
+    def log_likelihood(self) -> Tensor:
+        """`(k, b)`."""
+        ...
+
+    @property
+    def z(self) -> Tensor:
+        """`(k, b, latent)`."""
+        ...
+
+    def log_weights(self, *, detached: bool = False) -> Tensor:
+        """`(k, b)`."""
+        ...
+
+    def divergence(self) -> Tensor:
+        """`(b, columns)`."""
+        ...
+
+    def dimensions(self, columns: int) -> int | Tensor:
+        """How many dimensions each column is about."""
+        ...
+
 
 class Elbo(NamedTuple):
     """The evidence lower bound of some examples and its two terms, in nats, each `(batch,)`.
@@ -103,7 +133,7 @@ class Elbo(NamedTuple):
     divergence: Tensor
 
 
-def elbo(terms: Terms) -> Elbo:
+def elbo(terms: Said) -> Elbo:
     r"""The evidence lower bound $\mathbb{E}_q[\log p(x \mid z)] - \mathrm{KL}(q \,\|\, p)$, whatever training minimises.
 
     Example:
@@ -135,7 +165,7 @@ class Bound(Protocol):
         """Codes for each example."""
         ...
 
-    def loss(self, terms: Terms, step: int = 0) -> Tensor:
+    def loss(self, terms: Said, step: int = 0) -> Tensor:
         """What is to be minimised, one number per example, `(b,)`: take the mean.
 
         Args:
@@ -161,7 +191,7 @@ class ELBO:
         free_bits: $\lambda$, nats of divergence that a dimension has free (Kingma et al., arXiv:1606.04934): below it the
             gradient of that dimension's divergence is exactly 0. It is applied per example, where the paper averages over
             the batch first, so that the loss of an example does not depend on the others. Where the prior has no closed
-            form, a code has $\lambda$ times its dimensions free as a whole. None is off.
+            form, a code has $\lambda$ times its dimensions free as a whole, and of a hierarchy each layer. None is off.
         capacity: C, nats that the divergence is drawn to, a number or a schedule (Burgess et al., arXiv:1804.03599; their
             weight is beta). None is off.
         samples: Codes for each example, whose log-likelihoods are averaged.
@@ -194,12 +224,12 @@ class ELBO:
                 raise fail("capacity", "None where free_bits is given", self.capacity, "Take one of the two.")
         integer("samples", self.samples, low=1)
 
-    def loss(self, terms: Terms, step: int = 0) -> Tensor:
+    def loss(self, terms: Said, step: int = 0) -> Tensor:
         """What is to be minimised, `(b,)`; see `Bound`."""
         _check(terms, self.samples)
         each = terms.divergence()
         if self.free_bits is not None:
-            each = each.clamp(min=self.free_bits * (terms.z.shape[-1] // each.shape[-1]))
+            each = each.clamp(min=self.free_bits * terms.dimensions(each.shape[-1]))
         divergence = each.sum(-1)
         if self.capacity is not None:
             divergence = (divergence - _at(self.capacity, step)).abs()
@@ -243,7 +273,7 @@ class IWAE:
         if self.gradient not in _GRADIENTS:
             raise fail("gradient", f"one of {', '.join(map(repr, _GRADIENTS))}", self.gradient)
 
-    def loss(self, terms: Terms, step: int = 0) -> Tensor:
+    def loss(self, terms: Said, step: int = 0) -> Tensor:
         """What is to be minimised, `(b,)`; see `Bound`."""
         _check(terms, self.samples)
         if self.gradient == "standard":
@@ -293,7 +323,7 @@ def _number(name: str, value: object, *, schedule: bool = True) -> None:
         raise fail(name, wanted, value)
 
 
-def _check(terms: Terms, samples: int) -> None:
+def _check(terms: Said, samples: int) -> None:
     if terms.log_likelihood.shape != terms.z.shape[:2] or len(terms.z) != samples:
         shapes = f"{tuple(terms.log_likelihood.shape)} and {tuple(terms.z.shape)}"
         cure = "Draw as many codes as the bound has samples."

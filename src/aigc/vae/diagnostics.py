@@ -9,12 +9,14 @@ what a code says of which example it came from, at most log N, and how far all c
 estimated from one code per example; the three estimates add up exactly.
 """
 
+import math
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from aigc._checks import fail, integer
+from aigc.vae.bounds import Said
 from aigc.vae.gaussian import DiagonalGaussian, mixture_log_prob
 
 __all__ = [
@@ -24,6 +26,7 @@ __all__ = [
     "aggregate_log_prob",
     "collapsed",
     "diagnose",
+    "diagnose_hierarchy",
     "mutual_information",
     "rate",
 ]
@@ -39,8 +42,8 @@ class Diagnosis(NamedTuple):
     Attributes:
         rate: The mean divergence from posterior to prior, which is `mutual_information + aggregate_divergence`.
         distortion: The mean negative log-likelihood of the data given their codes.
-        mutual_information: Between a code and the number of its example; at most log of their number.
-        aggregate_divergence: From the mixture of all posteriors to the prior: what samples of the prior lack.
+        mutual_information: Between a code and the number of its example; at most log of their number. NaN for a hierarchy.
+        aggregate_divergence: From the mixture of all posteriors to the prior: what samples of the prior lack. Likewise.
         active_units: Dimensions whose posterior mean varies over the data.
         latent: Dimensions.
 
@@ -94,6 +97,25 @@ def diagnose(
         aggregate_divergence=_mean(all_of_them - base),
         active_units=active_units(posterior.mean, threshold=threshold),
         latent=z.shape[-1],
+    )
+
+
+@torch.no_grad()
+def diagnose_hierarchy(said: Said, mean: Tensor, *, threshold: float = 0.01) -> Diagnosis:
+    """Looks at a hierarchy through the codes of some data; how its rate splits is not known, and said as NaN.
+
+    Args:
+        said: Of N examples.
+        mean: Their codes without noise, `(N, latent)`.
+        threshold: See `active_units`.
+    """
+    return Diagnosis(
+        rate=_mean(said.divergence().sum(-1)),
+        distortion=_mean(-said.log_likelihood),
+        mutual_information=math.nan,
+        aggregate_divergence=math.nan,
+        active_units=active_units(mean, threshold=threshold),
+        latent=mean.shape[-1],
     )
 
 

@@ -11,9 +11,10 @@ from aigc import nets, random
 from aigc._checks import fail, fail_type, integer
 from aigc.nets import Condition, Kind
 from aigc.training import History
-from aigc.vae import files, learning, likelihoods, paths, priors
+from aigc.vae import coding, files, learning, likelihoods, paths, priors
 from aigc.vae.bounds import ELBO, Bound, Elbo, Terms, elbo
-from aigc.vae.diagnostics import Diagnosis, diagnose
+from aigc.vae.coding import HierarchicalTerms
+from aigc.vae.diagnostics import Diagnosis, diagnose, diagnose_hierarchy
 from aigc.vae.estimates import LogLikelihood, importance_noise, log_likelihood
 from aigc.vae.gaussian import DiagonalGaussian
 from aigc.vae.learning import FitOptions
@@ -23,8 +24,6 @@ from aigc.vae.priors._drawing import check_codes
 
 __all__ = ["VAE"]
 
-Seeds = int | Sequence[int] | Tensor | None
-
 
 class Parts(TypedDict, total=False):
     """What a VAE may be built of."""
@@ -33,6 +32,18 @@ class Parts(TypedDict, total=False):
     likelihood: Likelihood | None
     bound: Bound | None
     prior: Prior | None
+    condition: Condition | None
+    seed: int
+
+
+class Layers(TypedDict, total=False):
+    """What a hierarchical VAE may be built of."""
+
+    width: int
+    blocks: int
+    finest: int
+    likelihood: Likelihood | None
+    bound: Bound | None
     condition: Condition | None
     seed: int
 
@@ -89,6 +100,7 @@ class VAE(nn.Module):
         self.encoder, self.decoder = encoder, decoder
         self.likelihood: Any = likelihoods.Gaussian("optimal") if likelihood is None else likelihood
         self.prior: Any = priors.StandardNormal(self.latent) if prior is None else prior
+        coding.check_hierarchy(decoder, self.prior)
         self.bound: Bound = ELBO() if bound is None else bound
         self.shape = None if shape is None else tuple(shape)
         self.images = False  # whether data are images in [0, 1]: `for_images` sets it
@@ -123,6 +135,26 @@ class VAE(nn.Module):
         return cls._built(nets.for_sounds, shape, latent, parts)
 
     @classmethod
+    def hierarchical(cls, shape: Sequence[int], channels: Sequence[int] = (16, 8, 4), **parts: Unpack[Layers]) -> Self:
+        """Builds a VAE with latents at several scales, for images in [0, 1] or sounds: see `nets.hierarchical`.
+
+        Args:
+            shape: `(channels, height, width)` or `(channels, length)`.
+            channels: Of the latent of each layer, the coarsest first; usually two to four.
+            **parts: `width`, `blocks` and `finest` as for `nets.hierarchical`; else as for `for_images`.
+
+        Example:
+            >>> VAE.hierarchical((1, 28, 28), (4, 2), width=8).latent
+            162
+        """
+        says: Any = parts.pop("likelihood", None) or likelihoods.Gaussian("optimal")
+        bound, how = parts.pop("bound", None), cast("Any", parts)
+        encoder, decoder = nets.hierarchical(shape, channels, outputs=says.size, **how)
+        made = cls(encoder, decoder, latent=decoder.latent, likelihood=says, bound=bound, shape=shape)
+        made.images = len(shape) == 3
+        return made
+
+    @classmethod
     def _built(cls, make: Any, shape: Sequence[int], latent: int, parts: "Parts") -> Self:
         says: Any = parts.get("likelihood") or likelihoods.Gaussian("optimal")
         how = {"kind": parts.get("kind", "conv"), "condition": parts.get("condition"), "seed": parts.get("seed", 0)}
@@ -140,17 +172,12 @@ class VAE(nn.Module):
 
     def posterior(self, x: Tensor, condition: Tensor | None = None) -> DiagonalGaussian:
         """What the encoder says of the codes of data: q(z | x), `(batch, latent)`."""
-        self._check(x)
-        found = DiagonalGaussian.read(self._told(self.encoder, x, condition))
-        if found.mean.shape != (len(x), self.latent):
-            wanted = f"({len(x)}, {2 * self.latent}), a mean and a log standard deviation for each latent dimension"
-            raise fail("the encoder's output", f"of shape {wanted}", (len(x), 2 * found.mean.shape[-1]))
-        return found
+        return coding.posterior(self, x, condition)
 
     @torch.no_grad()
     def encode(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """The codes of data, `(batch, latent)`: the means of their posteriors."""
-        return self.posterior(x, condition).mean
+        return coding.codes(self, x, condition)
 
     @torch.no_grad()
     def decode(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
@@ -162,7 +189,7 @@ class VAE(nn.Module):
         """Data encoded and decoded, `(batch, *data)`."""
         return self._mean(self.encode(x, condition), condition)
 
-    def terms(self, x: Tensor, noise: Tensor, condition: Tensor | None = None) -> Terms:
+    def terms(self, x: Tensor, noise: Tensor, condition: Tensor | None = None) -> Terms | HierarchicalTerms:
         """What a bound is made of, with gradients.
 
         Args:
@@ -170,10 +197,7 @@ class VAE(nn.Module):
             noise: Standard normal, `(k, batch, latent)`.
             condition: What the nets are told.
         """
-        z = (posterior := self.posterior(x, condition)).rsample(noise)
-        told = None if condition is None else condition.repeat(len(noise), *(1 for _ in condition.shape[1:]))
-        parameters = self._told(self.decoder, z.flatten(0, 1), told)
-        return Terms(self.likelihood.log_prob(parameters, x).view(len(noise), len(x)), posterior, z, self.prior)
+        return coding.terms(self, x, noise, condition)
 
     @torch.no_grad()
     def elbo(self, x: Tensor, *, samples: int = 1, seed: int = 0, condition: Tensor | None = None) -> Elbo:
@@ -231,6 +255,8 @@ class VAE(nn.Module):
         """What codes are used for, over some data: rate, distortion, mutual information, active units."""
         self.likelihood.check(x)
         found = self.terms(x, self._noise(x, 1, seed, range(len(x))), condition)
+        if isinstance(found, coding.HierarchicalTerms):
+            return diagnose_hierarchy(found, self.encode(x, condition))
         return diagnose(cast("DiagonalGaussian", found.posterior), found.z[0], self.prior, found.log_likelihood[0])
 
     @torch.no_grad()
@@ -238,7 +264,7 @@ class VAE(nn.Module):
         self,
         n: int,
         *,
-        seed: Seeds = None,
+        seed: random.Seeds = None,
         condition: Tensor | None = None,
         prior: Prior | None = None,
         noise: bool = False,
@@ -256,11 +282,11 @@ class VAE(nn.Module):
         Returns:
             `(n, *data)`.
         """
-        seeds = _seeds(seed, integer("n", n, low=1))
+        seeds = random.streams(seed, integer("n", n, low=1))
         z = (self.prior if prior is None else prior).sample(seeds).to(self.device)
         if not noise:
             return self._mean(z, condition)
-        parameters = self._told(self.decoder, z, condition)
+        parameters = coding.told(self.decoder, z, condition)
         return self._shown(self.likelihood.sample(parameters, seeds.to(self.device), self.shape))
 
     @torch.no_grad()
@@ -282,8 +308,7 @@ class VAE(nn.Module):
         one = self.shape is not None and a.shape == self.shape
         ends = [self.encode(x[None] if one else x, condition) for x in (a, b)]
         z = paths.between(*ends, steps=steps, spherical=spherical)
-        told = None if condition is None else condition.repeat(len(z), *(1 for _ in condition.shape[1:]))
-        found = self._mean(z.flatten(0, 1), told)
+        found = self._mean(z.flatten(0, 1), coding.repeated(condition, len(z)))
         return found if one else found.view(*z.shape[:2], *found.shape[1:])
 
     @torch.no_grad()
@@ -320,8 +345,7 @@ class VAE(nn.Module):
             condition: What the encoder is told.
         """
         with torch.no_grad():
-            posterior = self.posterior(x, condition)
-            z = posterior.rsample(self._noise(x, 1, seed, range(len(x)))[0])
+            z = coding.codes(self, x, condition, self._noise(x, 1, seed, range(len(x)))[0])
         return cast("Prior", priors.fit_mixture(z, components=components, seed=seed).to(self.device))
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -363,7 +387,7 @@ class VAE(nn.Module):
 
     def _mean(self, z: Tensor, condition: Tensor | None) -> Tensor:
         check_codes(z, self.latent)
-        parameters = self._told(self.decoder, z, condition)
+        parameters = coding.told(self.decoder, z, condition)
         return self._shown(self.likelihood.mean(parameters, self.shape))
 
     def _shown(self, x: Tensor) -> Tensor:
@@ -372,26 +396,3 @@ class VAE(nn.Module):
     def _noise(self, x: Tensor, samples: int, seed: int, examples: Sequence[int]) -> Tensor:
         dtype = torch.float64 if next(self.parameters()).dtype == torch.float64 else torch.float32
         return importance_noise(seed, examples, samples=samples, latent=self.latent, device=self.device, dtype=dtype)
-
-    def _told(self, net: nn.Module, x: Tensor, condition: Tensor | None) -> Tensor:
-        out = net(x) if condition is None else net(x, condition)
-        if not isinstance(out, Tensor):
-            raise fail_type(f"the output of {type(net).__name__}", "a tensor", out)
-        return out
-
-    def _check(self, x: Tensor) -> None:
-        if not isinstance(x, Tensor) or x.ndim < 2:
-            shown = tuple(x.shape) if isinstance(x, Tensor) else x
-            raise fail_type("x", "a tensor that leads with the examples, (batch, *data)", shown, "Call x[None] on one.")
-        if self.shape is not None and x.shape[1:] != self.shape:
-            raise fail("x", f"of shape (batch, {', '.join(map(str, self.shape))})", tuple(x.shape))
-
-
-def _seeds(seed: Seeds, n: int) -> Tensor:
-    if isinstance(seed, Tensor | Sequence) and not isinstance(seed, str | bytes):
-        seeds = torch.as_tensor(seed, dtype=torch.int64)
-        if seeds.shape != (n,):
-            raise fail("seed", f"one int, or {n} ints, one for each sample", f"{seeds.numel()} ints")
-        return seeds
-    base = random.fresh_seed() if seed is None else random.check_seed("seed", seed)
-    return torch.tensor([random.stream(base, i) for i in range(n)], dtype=torch.int64)
