@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from aigc._checks import fail, integer
-from aigc.vae.bounds import Said
 from aigc.vae.gaussian import DiagonalGaussian, mixture_log_prob
 
 __all__ = [
@@ -101,17 +100,18 @@ def diagnose(
 
 
 @torch.no_grad()
-def diagnose_hierarchy(said: Said, mean: Tensor, *, threshold: float = 0.01) -> Diagnosis:
+def diagnose_hierarchy(divergence: Tensor, mean: Tensor, log_likelihood: Tensor, *, threshold: float = 0.01) -> Diagnosis:
     """Looks at a hierarchy through the codes of some data; how its rate splits is not known, and said as NaN.
 
     Args:
-        said: Of N examples.
-        mean: Their codes without noise, `(N, latent)`.
+        divergence: Of each layer, `(N, layers)`.
+        mean: Codes without noise, `(N, latent)`.
+        log_likelihood: Of each example given its codes, `(N,)`.
         threshold: See `active_units`.
     """
     return Diagnosis(
-        rate=_mean(said.divergence().sum(-1)),
-        distortion=_mean(-said.log_likelihood),
+        rate=_mean(divergence.sum(-1)),
+        distortion=_mean(-log_likelihood),
         mutual_information=math.nan,
         aggregate_divergence=math.nan,
         active_units=active_units(mean, threshold=threshold),

@@ -256,7 +256,7 @@ class VAE(nn.Module):
         self.likelihood.check(x)
         found = self.terms(x, self._noise(x, 1, seed, range(len(x))), condition)
         if isinstance(found, coding.HierarchicalTerms):
-            return diagnose_hierarchy(found, self.encode(x, condition))
+            return diagnose_hierarchy(found.divergence(), self.encode(x, condition), found.log_likelihood[0])
         return diagnose(cast("DiagonalGaussian", found.posterior), found.z[0], self.prior, found.log_likelihood[0])
 
     @torch.no_grad()
