@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -77,7 +77,7 @@ def train(
 def _move(phase: Phase, batch: Any, among: Processes, *, seed: int, step: int, place: int) -> Loss:
     """One phase of one step."""
     parameters = [parameter for parameter in phase.parameters if parameter.requires_grad]
-    phase.optimizer.zero_grad(set_to_none=True)
+    _clear(parameters)
     examples, values = length(batch), dict[str, Tensor]()
     parts = pieces(examples, phase.accumulate, among)
     for number, piece in enumerate(parts):
@@ -103,7 +103,7 @@ def _descend(phase: Phase, gradients: list[Tensor], loss: Tensor, step: int) -> 
     """Clips, guards, and moves the parameters."""
     if phase.scaler is not None:
         phase.scaler.unscale_(phase.optimizer)
-    norm = torch.nn.utils.get_total_norm(gradients)
+    norm = _norm(gradients)
     if not bool(loss.isfinite()) or not (bool(norm.isfinite()) or phase.scaler is not None):
         what = "gradient" if bool(loss.isfinite()) else "loss"
         raise TrainingError(
@@ -121,7 +121,21 @@ def _descend(phase: Phase, gradients: list[Tensor], loss: Tensor, step: int) -> 
     else:
         phase.scaler.step(phase.optimizer)
         phase.scaler.update()
-    phase.optimizer.zero_grad(set_to_none=True)
+    _clear(phase.parameters)
+
+
+def _clear(parameters: list[nn.Parameter]) -> None:
+    """The optimizer's own `zero_grad` takes 0.1 ms, much of a small step, for what is recorded about it."""
+    for parameter in parameters:
+        parameter.grad = None
+
+
+def _norm(gradients: list[Tensor]) -> Tensor:
+    """The norm of all of them together."""
+    if len({(gradient.device, gradient.dtype) for gradient in gradients}) != 1:
+        return torch.nn.utils.get_total_norm(gradients)
+    norms = cast("list[Tensor]", torch._foreach_norm(gradients))
+    return cast("Tensor", torch.linalg.vector_norm(torch.stack(norms)))  # the same, without its bookkeeping
 
 
 def _key(seed: int, step: int, place: int, piece: int) -> int:
@@ -146,7 +160,7 @@ def _put_back(buffers: Sequence[Tensor], phase: Phase) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        phase.optimizer.zero_grad(set_to_none=True)
+        _clear(phase.parameters)
         with torch.no_grad():
             for buffer, value in zip(buffers, before, strict=True):
                 buffer.copy_(value)

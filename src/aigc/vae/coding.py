@@ -1,7 +1,7 @@
 """From data to codes and back: flat, or as a hierarchy of latents whose codes one decoder draws from coarse to fine."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeGuard, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,11 @@ class Descends(Protocol):
     def descend(self, features: Any, noise: Tensor, condition: Tensor | None = None) -> Descent:
         """From an encoder's features and standard normal noise `(batch, latent)`."""
         ...
+
+
+def descends(decoder: nn.Module) -> TypeGuard[Descends]:
+    """Whether a decoder is a hierarchy: `isinstance` of a Protocol takes longer than the mathematics of a small step."""
+    return hasattr(decoder, "descend")
 
 
 class HierarchicalTerms(NamedTuple):
@@ -86,7 +91,7 @@ class HierarchicalTerms(NamedTuple):
 def terms(vae: "VAE", x: Tensor, noise: Tensor, condition: Tensor | None) -> Terms | HierarchicalTerms:
     """What a bound is made of, for noise `(k, b, latent)`."""
     k, b = len(noise), len(x)
-    if isinstance(vae.decoder, Descends):
+    if descends(vae.decoder):
         seen = _descent(vae, x, noise, condition)
         said = vae.likelihood.log_prob(seen.parameters, x).view(k, b)
         drawn, divergences, ratios = (part.view(k, b, -1) for part in (seen.codes, seen.divergences, seen.log_ratios))
@@ -98,7 +103,7 @@ def terms(vae: "VAE", x: Tensor, noise: Tensor, condition: Tensor | None) -> Ter
 
 def codes(vae: "VAE", x: Tensor, condition: Tensor | None, noise: Tensor | None = None) -> Tensor:
     """Codes of data `(b, latent)`, drawn with noise of the same shape, or the means: of each layer, given those above."""
-    if isinstance(vae.decoder, Descends):
+    if descends(vae.decoder):
         zero = torch.zeros(1, len(x), vae.latent, device=x.device, dtype=next(vae.parameters()).dtype)
         return _descent(vae, x, zero if noise is None else noise[None], condition).codes
     q = posterior(vae, x, condition)
@@ -107,7 +112,7 @@ def codes(vae: "VAE", x: Tensor, condition: Tensor | None, noise: Tensor | None 
 
 def posterior(vae: "VAE", x: Tensor, condition: Tensor | None) -> DiagonalGaussian:
     """What a flat encoder says of codes, `(b, latent)`."""
-    if isinstance(vae.decoder, Descends):
+    if descends(vae.decoder):
         raise fail_type("decoder", "flat, where one Gaussian is the posterior", vae.decoder, "Call encode, or terms.")
     check_data(vae, x)
     found = DiagonalGaussian.read(told(vae.encoder, x, condition))
@@ -141,7 +146,7 @@ def check_data(vae: "VAE", x: Tensor) -> None:
 
 def check_hierarchy(decoder: nn.Module, prior: Any) -> None:
     """Raises a `ParameterError` if a hierarchy is given a prior: its own is in its decoder."""
-    if isinstance(decoder, Descends) and not isinstance(prior, StandardNormal):
+    if descends(decoder) and not isinstance(prior, StandardNormal):
         cure = "Leave prior out: the decoder has one for each layer."
         raise fail("prior", "standard normal for a hierarchy", type(prior).__name__, cure)
 

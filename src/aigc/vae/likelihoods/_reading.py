@@ -9,7 +9,7 @@ from torch import Tensor
 from aigc import random
 from aigc._checks import fail, fail_type
 
-__all__ = ["check_numbers", "noise", "read", "shaped", "total"]
+__all__ = ["check_numbers", "first", "noise", "read", "shaped", "total"]
 
 _STEP = 2  # of the noise that data are drawn with; priors draw codes with steps 0 and 1 of the same seed
 
@@ -49,6 +49,13 @@ def shaped(parameters: Tensor, size: int, shape: Sequence[int] | None) -> Tensor
         condition = f"{size} numbers for each of the data, (rows, {size}, *{tuple(shape)})"
         raise fail("the decoder's output", condition, tuple(parameters.shape), "Change its last layer, or the likelihood.")
     return _precise(parameters).reshape(rows, size, *shape)
+
+
+def first(found: Tensor) -> Tensor:
+    """The first parameter of each number, `(samples, batch, *data)`: where it is the only one, by a view, as a select's
+    gradient fills a tensor of its own.
+    """  # noqa: D205
+    return found.squeeze(2) if found.shape[2] == 1 else found[:, :, 0]
 
 
 def total(each: Tensor) -> Tensor:

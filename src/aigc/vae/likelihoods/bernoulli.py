@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from aigc._checks import fail
-from aigc.vae.likelihoods._reading import check_numbers, noise, read, shaped, total
+from aigc.vae.likelihoods._reading import check_numbers, first, noise, read, shaped, total
 
 __all__ = ["Bernoulli", "ContinuousBernoulli"]
 
@@ -30,7 +30,7 @@ class Bernoulli(nn.Module):
 
     def log_prob(self, parameters: Tensor, x: Tensor, /) -> Tensor:
         """The log-probability in nats, `(rows,)`; see `Likelihood`."""
-        logits = read(parameters, x, 1)[:, :, 0]
+        logits = first(read(parameters, x, 1))
         target = x.to(logits.dtype).expand_as(logits)
         return -total(F.binary_cross_entropy_with_logits(logits, target, reduction="none"))
 
@@ -70,7 +70,7 @@ class ContinuousBernoulli(nn.Module):
 
     def log_prob(self, parameters: Tensor, x: Tensor, /) -> Tensor:
         """The log-density in nats, `(rows,)`; see `Likelihood`."""
-        logits = read(parameters, x, 1)[:, :, 0]
+        logits = first(read(parameters, x, 1))
         return total(logits * (x.to(logits.dtype) - 0.5) - _log_sinhc(logits / 2))
 
     def mean(self, parameters: Tensor, /, shape: Sequence[int] | None = None) -> Tensor:

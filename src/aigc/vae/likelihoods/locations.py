@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from aigc._checks import fail, fail_type
 from aigc.vae.gaussian import LIMIT
-from aigc.vae.likelihoods._reading import check_numbers, noise, read, shaped, total
+from aigc.vae.likelihoods._reading import check_numbers, first, noise, read, shaped, total
 
 __all__ = ["Gaussian", "Laplace"]
 
@@ -48,7 +48,7 @@ class Gaussian(nn.Module):
     def log_prob(self, parameters: Tensor, x: Tensor, /) -> Tensor:
         """The log-density in nats, `(rows,)`; see `Likelihood`."""
         found = read(parameters, x, self.size)
-        error = x.to(found.dtype) - found[:, :, 0]
+        error = x.to(found.dtype) - first(found)
         log_sigma: Tensor = self.spread(found[:, :, -1], error)
         return -total((error * (-log_sigma).exp()).square() / 2 + log_sigma + math.log(2 * math.pi) / 2)
 
@@ -93,7 +93,7 @@ class Laplace(nn.Module):
     def log_prob(self, parameters: Tensor, x: Tensor, /) -> Tensor:
         """The log-density in nats, `(rows,)`; see `Likelihood`."""
         found = read(parameters, x, self.size)
-        error = x.to(found.dtype) - found[:, :, 0]
+        error = x.to(found.dtype) - first(found)
         log_scale: Tensor = self.spread(found[:, :, -1], error)
         return -total(error.abs() * (-log_scale).exp() + log_scale + math.log(2))
 
