@@ -4,10 +4,17 @@
 
 A VAE of perceptrons, 784-512-16 and back, Bernoulli, batches of 128, Adam, two threads. The loop by hand is what one would
 write: shuffled indices, `torch.randn`, `loss.backward()`, `optimizer.step()`, once with torch's default Adam and once with
-its fused one, which `VAE.fit` takes. Rounds take turns, and the best of each counts.
+its fused one, which `VAE.fit` takes. pythae, where it is installed (`pip install --no-deps pythae cloudpickle pydantic
+pydantic-core annotated-types typing-inspection imageio`), trains the same sizes with its own trainer and its default nets.
+Rounds take turns, and the best of each counts.
 """
 
+import contextlib
+import importlib.util
+import io
 import json
+import logging
+import tempfile
 import time
 from collections.abc import Callable
 from itertools import islice
@@ -25,7 +32,7 @@ from aigc.training import Phase, batches, train
 from aigc.vae import likelihoods
 
 RESULTS = Path(__file__).parent / "results" / "training.json"
-STEPS, SIZE, ROUNDS = 400, 128, 6
+STEPS, SIZE, ROUNDS = 1000, 128, 5
 X = (torch.rand(12_800, 784, generator=torch.Generator().manual_seed(0)) < 0.3).float()
 
 
@@ -77,6 +84,26 @@ def model() -> Callable[[], None]:
     return lambda: (vae.fit(X, steps=STEPS, batch_size=SIZE, seed=0, progress=False), None)[1]
 
 
+def pythae() -> Callable[[], None]:
+    """pythae's trainer, with the nets of its defaults: 784-512-16."""
+    from pythae.data.datasets import BaseDataset
+    from pythae.models import VAE, VAEConfig
+    from pythae.trainers import BaseTrainer, BaseTrainerConfig
+
+    logging.getLogger("pythae").setLevel(logging.ERROR)
+    vae = VAE(VAEConfig(input_dim=(784,), latent_dim=16, reconstruction_loss="bce"))
+    data, epochs = BaseDataset(X, torch.zeros(len(X))), STEPS * SIZE // len(X)
+
+    def run() -> None:
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
+            config = BaseTrainerConfig(
+                output_dir=folder, num_epochs=epochs, per_device_train_batch_size=SIZE, learning_rate=1e-3, no_cuda=True
+            )
+            BaseTrainer(model=vae, train_dataset=data, training_config=config).train()
+
+    return run
+
+
 def main() -> None:
     ways = {
         "by hand, Adam": by_hand(False),
@@ -85,6 +112,8 @@ def main() -> None:
         "train, fused Adam": engine(True),
         "VAE.fit": model(),
     }
+    if importlib.util.find_spec("pythae"):
+        ways["pythae"] = pythae()
     times: dict[str, list[float]] = {name: [] for name in ways}
     with threads(2), torch.random.fork_rng(devices=[]):
         for _ in range(ROUNDS):

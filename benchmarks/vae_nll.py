@@ -49,7 +49,7 @@ def digits() -> dict[str, Any]:
         start = time.perf_counter()
         adam = partial(torch.optim.AdamW, lr=2e-3, weight_decay=decay, fused=True)
         vae.fit(
-            train, steps=steps, batch_size=size, seed=0, optimizer=adam, schedule=Cosine(steps, last=0.01), average=20_000
+            train, steps=steps, batch_size=100, seed=0, optimizer=adam, schedule=Cosine(steps, last=0.01), average=20_000
         )
         seconds = time.perf_counter() - start
         result = vae.log_likelihood(test, samples=1000)
@@ -83,8 +83,8 @@ def mnist(given: argparse.Namespace) -> dict[str, Any]:
         warnings.simplefilter("ignore", UserWarning)
         vae.fit(
             train, steps=steps, batch_size=size, seed=0, lr=given.lr, schedule=Cosine(steps, last=0.01), average=60_000,
-            transform=drawn, checkpoint_dir=folder / "steps", checkpoint_every=1000, log_every=600, precision=given.precision,
-            loggers=[CSVLogger(folder / "curve.csv")],
+            transform=drawn, checkpoint_dir=folder / "steps", checkpoint_every=1000, log_every=600,
+            precision=given.precision, loggers=[CSVLogger(folder / "curve.csv")],
         )  # fmt: skip
     vae.save_pretrained(folder / "model")
     result = vae.log_likelihood(test[: given.test], samples=given.samples, chunk=100_000)
