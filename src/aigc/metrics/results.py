@@ -257,12 +257,13 @@ class C2ST:
 
     Attributes:
         accuracy: Share of held-out examples that are told right; 1/2 in expectation if both sets have the same law.
-        standard_error: Of the accuracy, under equal laws.
+        standard_error: Of the accuracy under equal laws, as permutations of the labels show it.
         z: How many standard errors the accuracy is above 1/2.
         p_value: The probability of an accuracy at least as high under equal laws, by the normal approximation.
         classifier: Which classifier.
         folds: Of the cross-validation.
-        seed: Of the folds.
+        permutations: That the standard error is of.
+        seed: Of the folds and the permutations.
         extractor: Name of the extractor of the features.
         version: Its version.
         dim: Dimensions of the features.
@@ -270,7 +271,7 @@ class C2ST:
         n_fake: Examples of the generated set that were used.
 
     Example:
-        >>> print(C2ST(0.55, 0.01, 5.0, 2.9e-7, "neighbours", 5, 0, "pixels", "", 784, 1250, 1250))
+        >>> print(C2ST(0.55, 0.01, 5.0, 2.9e-7, "neighbours", 5, 200, 0, "pixels", "", 784, 1250, 1250))
         C2ST accuracy 0.5500, z 5.0, p 2.9e-07 (neighbours, 5 folds; features: pixels; 1,250 real, 1,250 generated)
     """
 
@@ -280,6 +281,7 @@ class C2ST:
     p_value: float
     classifier: str
     folds: int
+    permutations: int
     seed: int
     extractor: str
     version: str

@@ -23,8 +23,8 @@ _DEEPEST = 5
 class Classifier(nn.Module):
     """A convolutional classifier of images: an extractor of features, and a judge of what is generated.
 
-    Stages of two convolutions and batch normalisation halve the resolution until it is below 8; a linear layer makes
-    features of `dim` numbers of what is left, another the logits.
+    Stages of a convolution and batch normalisation halve the resolution until it is below 8; a linear layer makes features of
+    `dim` numbers of what is left, another the logits.
 
     Args:
         shape: `(channels, height, width)` of an image.
@@ -45,7 +45,7 @@ class Classifier(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, shape: Sequence[int], classes: int, *, dim: int = 128, width: int = 16, seed: int = 0) -> None:
+    def __init__(self, shape: Sequence[int], classes: int, *, dim: int = 128, width: int = 32, seed: int = 0) -> None:
         super().__init__()
         if len(shape) != 3:
             raise fail("shape", "(channels, height, width)", tuple(shape))
@@ -54,14 +54,13 @@ class Classifier(nn.Module):
         self.dim, self.width = integer("dim", dim, low=1), integer("width", width, low=1)
         stages: list[nn.Module] = []
         with torch.device("meta"):
-            while True:
-                stages += [_convolution(channels, width, 1), _convolution(width, width, 2)]
+            while not stages or (max(height, wide) >= 8 and len(stages) < _DEEPEST):
+                stages.append(_stage(channels, width, 3 if stages else 5))
                 channels, height, wide = width, -(-height // 2), -(-wide // 2)
-                if max(height, wide) < 8 or len(stages) >= 2 * _DEEPEST:
-                    break
                 width *= 2
-            self.stages = nn.Sequential(*stages, nn.AdaptiveAvgPool2d((min(height, 8), min(wide, 8))), nn.Flatten())
-            self.features = nn.Linear(channels * min(height, 8) * min(wide, 8), self.dim)
+            places = (min(height, 8), min(wide, 8))
+            self.stages = nn.Sequential(*stages, nn.AdaptiveAvgPool2d(places), nn.Flatten())
+            self.features = nn.Linear(channels * math.prod(places), self.dim)
             self.head = nn.Linear(self.dim, self.classes)
             self.register_buffer("mean", torch.zeros(()))
             self.register_buffer("std", torch.ones(()))
@@ -191,8 +190,9 @@ class Classifier(nn.Module):
         return {"classes": self.classes, "dim": self.dim, "width": self.width}
 
 
-def _convolution(channels: int, outputs: int, stride: int) -> nn.Module:
-    convolution = nn.Conv2d(channels, outputs, 3, stride=stride, padding=1, bias=False)
+def _stage(channels: int, outputs: int, side: int) -> nn.Module:
+    """Half the resolution, other channels."""
+    convolution = nn.Conv2d(channels, outputs, side, stride=2, padding=side // 2, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU())
 
 
