@@ -32,12 +32,13 @@ def c2st(
 
     Each example is classified by what was learned from the other folds. Folds have as many of one set as of the other, so
     that the accuracy is 1/2 in expectation if the laws are equal, and can be at most $(1 + \mathrm{TV}) / 2$ else: of two
-    Gaussians of unit covariance at distance d at most $\Phi(d / 2)$. Where the sets differ in size, as many of the larger as
-    of the smaller are drawn. Symmetric up to the folds.
+    Gaussians of unit covariance at distance d at most $\Phi(d / 2)$. Where the sets differ in size, as many of the larger
+    as of the smaller are drawn. Symmetric up to the folds.
 
-    Examples of one fold are told right or wrong by the same classifier, and every two classifiers share examples, so that the
-    accuracy varies more than so many coins would, by a quarter as a rule. Its standard error is therefore measured: labels
-    are permuted within the folds, and all is done again. Both classifiers are linear in the labels, which makes it cheap.
+    Examples of one fold are told right or wrong by the same classifier, and every two classifiers share examples, so that
+    the accuracy varies more than so many coins would, by a quarter as a rule. Its standard error is therefore measured:
+    labels are permuted within the folds, and all is done again. Both classifiers are linear in the labels, which makes it
+    cheap.
 
     `"neighbours"` votes among the $\sqrt n$ nearest and finds differences of any kind, if there is enough data for the
     dimensions; `"linear"` is Fisher's discriminant, which finds a difference of the means with far less data, and no other.
@@ -51,11 +52,12 @@ def c2st(
         seed: Of the folds and the permutations.
 
     Returns:
-        Held-out accuracy, its z and p-value, and what it was measured by. The p-value asks for accuracies above 1/2; one far
-        below says that real examples were copied.
+        Held-out accuracy, its z and p-value, and what it was measured by. The p-value asks for accuracies above 1/2; one
+        far below says that real examples were copied.
 
     Raises:
-        ParameterError: If a set has fewer than two examples per fold, is not finite, or of another extractor than the other.
+        ParameterError: If a set has fewer than two examples per fold, is not finite, or of another extractor than the
+        other.
 
     Example:
         >>> x, y = torch.randn(2, 500, 2, generator=torch.Generator().manual_seed(0))

@@ -23,8 +23,8 @@ _DEEPEST = 5
 class Classifier(nn.Module):
     """A convolutional classifier of images: an extractor of features, and a judge of what is generated.
 
-    Stages of a convolution and batch normalisation halve the resolution until it is below 8; a linear layer makes features of
-    `dim` numbers of what is left, another the logits.
+    Stages of a convolution and batch normalisation halve the resolution until it is below 8; a linear layer makes features
+    of `dim` numbers of what is left, another the logits.
 
     Args:
         shape: `(channels, height, width)` of an image.
@@ -44,6 +44,7 @@ class Classifier(nn.Module):
     name = "classifier"
     mean: Tensor
     std: Tensor
+    size: Tensor
 
     def __init__(self, shape: Sequence[int], classes: int, *, dim: int = 128, width: int = 32, seed: int = 0) -> None:
         super().__init__()
@@ -62,8 +63,8 @@ class Classifier(nn.Module):
             self.stages = nn.Sequential(*stages, nn.AdaptiveAvgPool2d(places), nn.Flatten())
             self.features = nn.Linear(channels * math.prod(places), self.dim)
             self.head = nn.Linear(self.dim, self.classes)
-            self.register_buffer("mean", torch.zeros(()))
-            self.register_buffer("std", torch.ones(()))
+            for name in ("mean", "std", "size"):  # of the pixels, and of the features
+                self.register_buffer(name, torch.ones(()))
         _fill(self, seed)
         self.eval()
 
@@ -102,7 +103,12 @@ class Classifier(nn.Module):
         made.std.copy_(images.std().clamp(min=1e-6))
         size = min(integer("batch_size", batch_size, low=2), len(images))
         made._train(images, labels, integer("epochs", epochs, low=1), size, number("lr", lr, low=0), seed)
-        return made.eval()
+        made.eval()
+        with torch.no_grad():
+            some = torch.split(images[:10_000], 256)
+            squares = torch.stack([made._hidden(part).double().square().sum() for part in some]).sum()
+        made.size.copy_((squares / (len(images[:10_000]) * made.dim)).sqrt().clamp(min=1e-6))
+        return made
 
     def _train(self, images: Tensor, labels: Tensor, epochs: int, size: int, lr: float, seed: int) -> None:
         steps = len(images) // size  # of an epoch; batch normalisation wants whole batches
@@ -116,7 +122,7 @@ class Classifier(nn.Module):
                 for group in optimizer.param_groups:
                     group["lr"] = lr * (1 + math.cos(math.pi * done)) / 2 * min(1.0, 20 * done)
                 some = order[step * size : (step + 1) * size]
-                loss = functional.cross_entropy(self.head(self(images[some])), labels[some])
+                loss = functional.cross_entropy(self.head(self._hidden(images[some])), labels[some])
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
@@ -127,7 +133,14 @@ class Classifier(nn.Module):
         return digest(*self.state_dict().values())
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps images `(n, channels, height, width)` to features `(n, dim)`: the last layer but one, after its ReLU."""
+        """Maps images `(n, channels, height, width)` to features `(n, dim)`: the last layer but one, after its ReLU.
+
+        They are divided by the root of their mean square over the training images, so that distances by one classifier are
+        of the size of those by another.
+        """
+        return self._hidden(x) / self.size
+
+    def _hidden(self, x: Tensor) -> Tensor:
         if x.shape[1:] != self.shape:
             raise fail("x", f"images of shape (n, {', '.join(map(str, self.shape))})", tuple(x.shape))
         x = (x.to(self.mean) - self.mean) / self.std
@@ -162,7 +175,9 @@ class Classifier(nn.Module):
 
     @torch.no_grad()
     def _logits(self, images: Tensor, batch_size: int) -> Tensor:
-        return torch.cat([self.head(self(part)) for part in torch.split(images, integer("batch_size", batch_size, low=1))])
+        return torch.cat(
+            [self.head(self._hidden(part)) for part in torch.split(images, integer("batch_size", batch_size, low=1))]
+        )
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes it to a folder: JSON and safetensors."""
@@ -207,7 +222,7 @@ def _fill(net: nn.Module, seed: int) -> None:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, nn.BatchNorm2d):
             module.reset_parameters()
-    for name, value in (("mean", 0.0), ("std", 1.0)):
+    for name, value in (("mean", 0.0), ("std", 1.0), ("size", 1.0)):
         getattr(net, name).fill_(value)
 
 

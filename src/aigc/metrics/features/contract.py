@@ -106,7 +106,7 @@ def extracted(extractor: FeatureExtractor, data: Tensor | Iterable[Tensor], *, b
             raise fail(
                 "the extractor's output", f"of shape ({len(batch)}, d), one row for each example", tuple(found.shape)
             )
-        yield found
+        yield found.detach()
 
 
 def digest(*tensors: Tensor) -> str:
