@@ -103,6 +103,14 @@ def test_frechet_distance_of_low_rank_and_of_fewer_examples_than_dimensions(
     assert metrics.frechet_distance(wide_x, Moments.of(wide_y)).value == pytest.approx(wanted, **near)
 
 
+def test_eigenvalues_of_rounding_are_left_out() -> None:
+    """A covariance of rank 1 beside the identity: 200 roots of 1e-17 would add up to 1e-7."""
+    direction = orthogonal(200, 1)[0]
+    line = Moments.known(torch.zeros(200), torch.outer(direction, direction), n=99)
+    ball = Moments.known(torch.zeros(200), torch.eye(200), n=99)
+    assert metrics.frechet_distance(line, ball).value == pytest.approx(1 + 200 - 2, abs=1e-10)
+
+
 def test_frechet_distance_of_more_examples_than_a_block() -> None:
     x, y = normal(5000, 3, seed=1), normal(2500, 3, seed=2) * torch.tensor([1.0, 2.0, 3.0]) + 1e4
     assert metrics.frechet_distance(x, y).value == pytest.approx(formula_of(x, y), rel=1e-9)

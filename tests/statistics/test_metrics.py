@@ -140,6 +140,12 @@ def test_only_neighbours_see_a_difference_of_spread() -> None:
     assert metrics.c2st(x - x.mean(0), 2 * (y - y.mean(0)), classifier="linear", permutations=50).p_value > 1e-3
 
 
+def test_equal_distances_favour_neither_set() -> None:
+    """All neighbours are at distance 0: which of them vote is drawn, and is not the order of the sets."""
+    real, fake = ((torch.arange(300) % 10 < count).double()[:, None] for count in (2, 8))
+    assert metrics.c2st(real, fake, permutations=50).accuracy == pytest.approx(0.8, abs=0.02)
+
+
 def test_copies_of_the_real_set_are_told_worse_than_by_chance() -> None:
     (x, _), *_ = pairs(1, 300, 300, 2)
     assert metrics.c2st(x, x, permutations=50).accuracy <= 0.5

@@ -5,8 +5,9 @@ from typing import NamedTuple, TypedDict
 import torch
 from torch import Tensor
 
-from aigc._checks import fail, fail_type, integer
+from aigc._checks import fail, fail_type
 from aigc.metrics.features.contract import Features
+from aigc.random import check_seed
 
 __all__ = ["Facts", "Pair", "exact", "generator", "pair", "permutation", "read", "same_source"]
 
@@ -75,8 +76,8 @@ def pair(real: Tensor | Features, fake: Tensor | Features, *, least: tuple[int, 
 
 
 def generator(seed: int) -> torch.Generator:
-    """A generator of its own, of a seed in [0, 2^63)."""
-    return torch.Generator().manual_seed(integer("seed", seed, low=0, high=2**63 - 1))
+    """A generator of its own."""
+    return torch.Generator().manual_seed(check_seed("seed", seed))
 
 
 def permutation(n: int, rng: torch.Generator, like: Tensor) -> Tensor:

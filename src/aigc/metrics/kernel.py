@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from aigc._checks import fail_type, integer
+from aigc._checks import integer
 from aigc.metrics._reading import generator, pair, permutation
 from aigc.metrics.features.contract import Features
 from aigc.metrics.results import KernelDistance
@@ -55,12 +55,9 @@ def kid(
     if subsets is not None:
         subsets, least = integer("subsets", subsets, low=2, cure="None is off."), integer("size", size, low=2)
     x, y, facts = pair(real, fake, least=(least, least), cure="Give more, or a smaller size.")
-    value = _discrepancy(x, y, block)
+    rng, value = generator(seed), _discrepancy(x, y, block)
     if subsets is None:
-        if isinstance(seed, bool) or not isinstance(seed, int):
-            raise fail_type("seed", "an integer", seed)
         return KernelDistance(value, None, None, None, None, None, seed, **facts)
-    rng = generator(seed)
     each = []
     for _ in range(subsets):
         a, b = (z[permutation(len(z), rng, z)[:size]] for z in (x, y))
