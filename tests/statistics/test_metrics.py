@@ -146,6 +146,13 @@ def test_equal_distances_favour_neither_set() -> None:
     assert metrics.c2st(real, fake, permutations=50).accuracy == pytest.approx(0.8, abs=0.02)
 
 
+@pytest.mark.parametrize("classifier", ["neighbours", "linear"])
+def test_nothing_is_found_where_all_examples_are_equal(classifier: str) -> None:
+    found = metrics.c2st(torch.ones(40, 3), torch.ones(50, 3), classifier=classifier)
+    assert abs(found.z) < BOUND
+    assert found.p_value > 1e-4
+
+
 def test_copies_of_the_real_set_are_told_worse_than_by_chance() -> None:
     (x, _), *_ = pairs(1, 300, 300, 2)
     assert metrics.c2st(x, x, permutations=50).accuracy <= 0.5

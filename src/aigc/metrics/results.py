@@ -68,9 +68,8 @@ class KernelDistance:
     Attributes:
         value: Of all examples at once; may be negative.
         mean: Over the subsets, the published protocol; None if there were none.
-        standard_error: Of that mean as an estimate of `value`: the deviation over the root of the number of subsets. How
-        much
-            other data would differ is not in it.
+        standard_error: Of that mean as an estimate of `value`: the deviation over the root of the number of subsets.
+            How much other data would differ is not in it.
         deviation: Standard deviation over the subsets: what publications print after the plus-minus.
         subsets: How many; None if there were none.
         size: Examples of each set in a subset.
@@ -155,7 +154,7 @@ class DensityCoverage:
 
     Example:
         >>> print(DensityCoverage(1.02, 0.96, 5, "pixels", "", 784, 200, 200))
-        Density 1.0200, coverage 0.9600 of at best 0.9699 (k = 5; features: pixels; 200 real, 200 generated)
+        Density 1.0200, coverage 0.9600, 0.9699 of equal laws (k = 5; features: pixels; 200 real, 200 generated)
     """
 
     density: float
@@ -177,8 +176,8 @@ class DensityCoverage:
         return 1 - math.prod((n - i) / (n + m - i) for i in range(1, self.k + 1))
 
     def __str__(self) -> str:
-        best = f"of at best {self.expected_coverage:.4f}"
-        return f"Density {self.density:.4f}, coverage {self.coverage:.4f} {best} (k = {self.k}; {_sets(self)})"
+        covered = f"coverage {self.coverage:.4f}, {self.expected_coverage:.4f} of equal laws"
+        return f"Density {self.density:.4f}, {covered} (k = {self.k}; {_sets(self)})"
 
 
 @dataclass(frozen=True, slots=True)

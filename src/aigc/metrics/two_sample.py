@@ -57,7 +57,7 @@ def c2st(
 
     Raises:
         ParameterError: If a set has fewer than two examples per fold, is not finite, or of another extractor than the
-        other.
+            other.
 
     Example:
         >>> x, y = torch.randn(2, 500, 2, generator=torch.Generator().manual_seed(0))
@@ -75,7 +75,7 @@ def c2st(
     right = _right(both, parts, integer("permutations", permutations, low=20), _CLASSIFIERS[classifier], rng)
     accuracies = right.double() / (2 * n)
     accuracy, error = float(accuracies[0]), float((accuracies[1:] - 0.5).square().mean().sqrt())
-    z = (accuracy - 0.5) / error
+    z = (accuracy - 0.5) / error if error else 0.0  # where nothing differs, all are told to be of one set
     facts["n_real"] = facts["n_fake"] = n
     return C2ST(accuracy, error, z, math.erfc(z / math.sqrt(2)) / 2, classifier, folds, permutations, seed, **facts)
 
