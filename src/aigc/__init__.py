@@ -14,7 +14,20 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {"VAE": "aigc.vae", "AigcError": "aigc.errors", "Generator": "aigc.text"}
-_MODULES = ("checkpoint", "data", "device", "errors", "kernels", "nets", "random", "sampling", "text", "training", "vae")
+_MODULES = (
+    "checkpoint",
+    "data",
+    "device",
+    "errors",
+    "kernels",
+    "metrics",
+    "nets",
+    "random",
+    "sampling",
+    "text",
+    "training",
+    "vae",
+)
 
 __all__ = [
     "VAE",
@@ -26,6 +39,7 @@ __all__ = [
     "device",
     "errors",
     "kernels",
+    "metrics",
     "nets",
     "random",
     "sampling",
@@ -35,7 +49,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from aigc import checkpoint, data, device, errors, kernels, nets, random, sampling, text, training, vae
+    from aigc import checkpoint, data, device, errors, kernels, metrics, nets, random, sampling, text, training, vae
     from aigc.errors import AigcError
     from aigc.text import Generator
     from aigc.vae import VAE

@@ -70,7 +70,17 @@ def test_run_time_dependencies_are_the_five() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["aigc", "aigc.kernels", "aigc.sampling", "aigc.text", "aigc.device", "aigc.checkpoint", "aigc.data", "aigc.nets"],
+    [
+        "aigc",
+        "aigc.kernels",
+        "aigc.sampling",
+        "aigc.text",
+        "aigc.device",
+        "aigc.checkpoint",
+        "aigc.data",
+        "aigc.nets",
+        "aigc.metrics",
+    ],
 )
 def test_all_lists_what_is_there(name: str) -> None:
     module = importlib.import_module(name)
