@@ -1,0 +1,3 @@
+"""GANs as mathematics."""
+
+from aigc.gan import losses, penalties
