@@ -74,7 +74,7 @@ def _std(module: nn.Module, left: float) -> float:
     if isinstance(module, nn.Linear):
         return 1 / math.sqrt(module.in_features * left)
     if isinstance(module, nn.Conv1d | nn.Conv2d):
-        return 1 / math.sqrt(module.in_channels * math.prod(module.kernel_size) * left)
+        return 1 / math.sqrt(module.in_channels // module.groups * math.prod(module.kernel_size) * left)
     if isinstance(module, nn.ConvTranspose1d | nn.ConvTranspose2d):  # of its kernel, each place meets one in a stride
         reach = math.prod(module.kernel_size) / math.prod(module.stride)
         return 1 / math.sqrt(module.in_channels * reach * left)

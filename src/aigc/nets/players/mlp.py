@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from aigc._checks import integer
 from aigc.nets._shapes import check_input, check_sequence, check_shape
-from aigc.nets._weights import Activation, activation, fill
+from aigc.nets._weights import LEFT, Activation, activation, fill, quiet
 from aigc.nets.conditions import Condition, Shift, check_condition, condition_from, condition_json
 from aigc.nets.players._judging import Judge
 from aigc.nets.players._parts import Norm, norm
@@ -56,6 +56,7 @@ class MLPGenerator(nn.Module):
             self.layers = _Layers((self.latent, *units), activation, self.condition, norms=norm, of="generator")
             self.head = nn.Linear(units[-1], math.prod(self.shape))
         fill(self, seed, after=activation)
+        quiet(self.head, math.sqrt(LEFT[activation]))  # the second moment of the data is then about that of the latents
         self.config = {
             "net": "MLPGenerator",
             "latent": self.latent,

@@ -72,7 +72,7 @@ def gan_for_images(
     if len(sides) != 3:
         raise fail("shape", "(channels, height, width)", sides)
     largest = max(sides[1:])
-    scale = 2.0 if largest <= 16 else 1.0 if largest <= 64 else 0.5
+    scale = 2.0 if largest <= 16 else 1.0 if largest <= 32 else 0.5
     return _pair(sides, latent, kind, _widths(kind, width, scale), seed, condition, auxiliary)
 
 
@@ -109,7 +109,7 @@ def gan_for_sounds(
     sides = check_sequence("shape", shape)
     if len(sides) != 2:
         raise fail("shape", "(channels, length)", sides)
-    return _pair(sides, latent, kind, _widths(kind, width, 1.0), seed, condition, auxiliary)
+    return _pair(sides, latent, kind, _widths(kind, width, 1.0 if sides[1] <= 1024 else 0.5), seed, condition, auxiliary)
 
 
 def _widths(kind: str, width: int | None, scale: float) -> tuple[int, int]:

@@ -245,13 +245,13 @@ class Modulated(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         """From `(batch, inputs, *places)` and `(batch, styles)` to `(batch, outputs, *places)`."""
-        s = self.scales(w)
+        s: Tensor = self.scales(w)
         ones = tuple(1 for _ in x.shape[2:])
         convolve = F.conv1d if len(ones) == 1 else F.conv2d
         y: Tensor = convolve(x * s.reshape(*s.shape, *ones), self.weight, padding=self.weight.shape[-1] // 2)
         if not self.demodulate:
             return y
-        d = (s.square() @ self.weight.flatten(2).square().sum(2).t() + _TINY).rsqrt()
+        d: Tensor = (s.square() @ self.weight.flatten(2).square().sum(2).t() + _TINY).rsqrt()
         return y * d.reshape(*d.shape, *ones)
 
 
