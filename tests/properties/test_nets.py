@@ -144,6 +144,8 @@ for kind in ("mlp", "conv", "residual"):
     for condition in (None, nets.Classes(3), nets.Vector(3)):
         nets.for_images((1, 8, 8), 2, kind=kind, condition=condition)
 nets.hierarchical((1, 8, 8), (2,), condition=nets.Classes(2))
+for kind in ("r3", "dcgan", "resnet", "style", "mlp"):
+    nets.gan_for_images((1, 8, 8), 2, kind=kind, condition=nets.Classes(3), auxiliary=True, width=2)
 print(dict(os.environ) == before, "torch._dynamo" in sys.modules)
 """
 

@@ -24,14 +24,16 @@ def convolution(inputs: int, outputs: int, axes: int) -> nn.Module:
 
 
 class Down(nn.Module):
-    """Divides the places: sides that do not divide get zeros at their end first."""
+    """Divides the places: sides that do not divide get zeros at their end first. Without an activation it is linear."""
 
-    def __init__(self, inputs: int, outputs: int, scale: Scale, name: Activation, condition: Condition | None) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, scale: Scale, name: Activation | None, condition: Condition | None
+    ) -> None:
         super().__init__()
         made = _LAYERS[len(scale.fine)][0]
         self.convolution = made(inputs, outputs, _kernel(scale), stride=scale.factors, padding=_padding(scale))
         self.shift = Shift(condition, outputs)
-        self.activation = activation(name)
+        self.activation = nn.Identity() if name is None else activation(name)
         missing = [c * by - f for c, by, f in zip(scale.coarse, scale.factors, scale.fine, strict=True)]
         self.missing = [number for count in reversed(missing) for number in (0, count)]  # as F.pad wants it
 

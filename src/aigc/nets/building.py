@@ -11,21 +11,43 @@ from aigc.nets.conditions import Condition
 from aigc.nets.convolutional import ConvDecoder, ConvEncoder
 from aigc.nets.hierarchical import HierarchicalDecoder, HierarchicalEncoder
 from aigc.nets.mlp import MLPDecoder, MLPEncoder
+from aigc.nets.players import (
+    DCGANDiscriminator,
+    DCGANGenerator,
+    Discriminator,
+    Generator,
+    MLPDiscriminator,
+    MLPGenerator,
+    R3Discriminator,
+    R3Generator,
+    ResNetDiscriminator,
+    ResNetGenerator,
+    StyleGenerator,
+)
 
 __all__ = ["Decoder", "Encoder", "Kind", "Net", "build", "for_images", "for_sounds", "hierarchical"]
 
 Kind = Literal["conv", "residual", "mlp"]
 Encoder = MLPEncoder | ConvEncoder
 Decoder = MLPDecoder | ConvDecoder
-Net = Encoder | Decoder | HierarchicalEncoder | HierarchicalDecoder
+Net = Encoder | Decoder | HierarchicalEncoder | HierarchicalDecoder | Generator | Discriminator
 
 NETS: dict[str, type[Net]] = {
     "ConvDecoder": ConvDecoder,
     "ConvEncoder": ConvEncoder,
+    "DCGANDiscriminator": DCGANDiscriminator,
+    "DCGANGenerator": DCGANGenerator,
     "HierarchicalDecoder": HierarchicalDecoder,
     "HierarchicalEncoder": HierarchicalEncoder,
     "MLPDecoder": MLPDecoder,
+    "MLPDiscriminator": MLPDiscriminator,
     "MLPEncoder": MLPEncoder,
+    "MLPGenerator": MLPGenerator,
+    "R3Discriminator": R3Discriminator,
+    "R3Generator": R3Generator,
+    "ResNetDiscriminator": ResNetDiscriminator,
+    "ResNetGenerator": ResNetGenerator,
+    "StyleGenerator": StyleGenerator,
 }
 
 

@@ -29,7 +29,7 @@ class ConvEncoder(nn.Module):
         width: Channels after the first convolution; they double at each further one, up to 8 times.
         blocks: Residual blocks at each scale but the finest; 0 for a plain net.
         finest: Residual blocks at the finest scale, which take the most time.
-        activation: `"relu"`, `"silu"`, `"gelu"` or `"tanh"`.
+        activation: `"relu"`, `"silu"`, `"gelu"`, `"tanh"` or `"leaky_relu"`.
         condition: `nets.Classes`, `nets.Vector` or None.
         seed: Of the first weights.
 
@@ -97,7 +97,7 @@ class ConvDecoder(nn.Module):
         width: Channels at the finest scales, as in the encoder.
         blocks: Residual blocks at each scale but the finest; 0 for a plain net.
         finest: Residual blocks at the finest scale, which take the most time.
-        activation: `"relu"`, `"silu"`, `"gelu"` or `"tanh"`.
+        activation: `"relu"`, `"silu"`, `"gelu"`, `"tanh"` or `"leaky_relu"`.
         condition: `nets.Classes`, `nets.Vector` or None.
         seed: Of the first weights.
 

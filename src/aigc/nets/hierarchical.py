@@ -59,7 +59,7 @@ class HierarchicalEncoder(nn.Module):
         width: As for `ConvEncoder`; the same as the decoder's.
         blocks: Residual blocks at each scale but the finest.
         finest: Residual blocks at the finest scale, which take the most time; 0 leaves this scale without features.
-        activation: `"relu"`, `"silu"`, `"gelu"` or `"tanh"`.
+        activation: `"relu"`, `"silu"`, `"gelu"`, `"tanh"` or `"leaky_relu"`.
         condition: `nets.Classes`, `nets.Vector` or None.
         seed: Of the first weights.
 
@@ -126,7 +126,7 @@ class HierarchicalDecoder(nn.Module):
         width: As for `ConvDecoder`; the same as the encoder's.
         blocks: Residual blocks at each scale but the finest.
         finest: Residual blocks at the finest scale, which take the most time; 0 leaves this scale without features.
-        activation: `"relu"`, `"silu"`, `"gelu"` or `"tanh"`.
+        activation: `"relu"`, `"silu"`, `"gelu"`, `"tanh"` or `"leaky_relu"`.
         condition: `nets.Classes`, `nets.Vector` or None.
         seed: Of the first weights.
 

@@ -22,7 +22,7 @@ class MLPEncoder(nn.Module):
         shape: Of one example.
         latent: Features.
         hidden: Units of the layers between, from the data on.
-        activation: After each of these: `"relu"`, `"silu"`, `"gelu"` or `"tanh"`.
+        activation: After each of these: `"relu"`, `"silu"`, `"gelu"`, `"tanh"` or `"leaky_relu"`.
         condition: `nets.Classes`, `nets.Vector` or None.
         seed: Of the first weights.
 
@@ -79,7 +79,7 @@ class MLPDecoder(nn.Module):
         shape: Of one example.
         outputs: Parameters for each number of the data: the likelihood's `size`.
         hidden: Units of the layers between, from the code on.
-        activation: After each of these: `"relu"`, `"silu"`, `"gelu"` or `"tanh"`.
+        activation: After each of these: `"relu"`, `"silu"`, `"gelu"`, `"tanh"` or `"leaky_relu"`.
         condition: `nets.Classes`, `nets.Vector` or None.
         seed: Of the first weights.
 
