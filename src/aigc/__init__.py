@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-_HOMES = {"VAE": "aigc.vae", "AigcError": "aigc.errors", "Generator": "aigc.text"}
+_HOMES = {"VAE": "aigc.vae", "VQVAE": "aigc.vae", "AigcError": "aigc.errors", "Generator": "aigc.text"}
 _MODULES = ("checkpoint", "data", "device", "errors", "kernels", "nets", "random", "sampling", "text", "training", "vae")
 
 __all__ = [
     "VAE",
+    "VQVAE",
     "AigcError",
     "Generator",
     "__version__",
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from aigc import checkpoint, data, device, errors, kernels, nets, random, sampling, text, training, vae
     from aigc.errors import AigcError
     from aigc.text import Generator
-    from aigc.vae import VAE
+    from aigc.vae import VAE, VQVAE
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,7 @@
 """VAEs as mathematics: densities, likelihoods, bounds, priors and quantisers, each checked against closed forms.
 
 model.py        VAE: the model; learning.py how it is trained, files.py how it is kept, paths.py ways between codes
+vqvae.py        VQVAE: with discrete codes; vqlearning.py how it and its prior are trained, vqfiles.py how it is kept
 gaussian.py     DiagonalGaussian: what an encoder's output says of a code
 likelihoods/    what a decoder's output says of data
 priors/         where codes come from
@@ -23,12 +24,16 @@ from aigc.vae.estimates import (
 )
 from aigc.vae.gaussian import DiagonalGaussian
 from aigc.vae.model import VAE
+from aigc.vae.quantise import CodeDiagnosis
+from aigc.vae.vqvae import VQVAE
 
 __all__ = [
     "ELBO",
     "IWAE",
     "VAE",
+    "VQVAE",
     "Bound",
+    "CodeDiagnosis",
     "Diagnosis",
     "DiagonalGaussian",
     "Elbo",

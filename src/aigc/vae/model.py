@@ -7,7 +7,7 @@ from typing import Any, Self, TypedDict, Unpack, cast
 import torch
 from torch import Tensor, nn
 
-from aigc import nets, random
+from aigc import nets
 from aigc._checks import fail, fail_type, integer
 from aigc.nets import Condition, Kind
 from aigc.training import History
@@ -20,10 +20,9 @@ from aigc.vae.learning import FitOptions
 from aigc.vae.likelihoods import Likelihood
 from aigc.vae.priors import Prior
 from aigc.vae.priors._drawing import check_codes
+from aigc.vae.seeds import Seeds, seeds_of
 
 __all__ = ["VAE"]
-
-Seeds = int | Sequence[int] | Tensor | None
 
 
 class Parts(TypedDict, total=False):
@@ -136,7 +135,7 @@ class VAE(nn.Module):
         Returns:
             The losses: `loss` is what is minimised; `loss/rate` and `loss/distortion` are its parts, in nats.
         """
-        return learning.fit(self, data, **options)
+        return learning.fit(learning.task(self), data, **options)
 
     def posterior(self, x: Tensor, condition: Tensor | None = None) -> DiagonalGaussian:
         """What the encoder says of the codes of data: q(z | x), `(batch, latent)`."""
@@ -256,7 +255,7 @@ class VAE(nn.Module):
         Returns:
             `(n, *data)`.
         """
-        seeds = _seeds(seed, integer("n", n, low=1))
+        seeds = seeds_of(seed, integer("n", n, low=1))
         z = (self.prior if prior is None else prior).sample(seeds).to(self.device)
         if not noise:
             return self._mean(z, condition)
@@ -385,13 +384,3 @@ class VAE(nn.Module):
             raise fail_type("x", "a tensor that leads with the examples, (batch, *data)", shown, "Call x[None] on one.")
         if self.shape is not None and x.shape[1:] != self.shape:
             raise fail("x", f"of shape (batch, {', '.join(map(str, self.shape))})", tuple(x.shape))
-
-
-def _seeds(seed: Seeds, n: int) -> Tensor:
-    if isinstance(seed, Tensor | Sequence) and not isinstance(seed, str | bytes):
-        seeds = torch.as_tensor(seed, dtype=torch.int64)
-        if seeds.shape != (n,):
-            raise fail("seed", f"one int, or {n} ints, one for each sample", f"{seeds.numel()} ints")
-        return seeds
-    base = random.fresh_seed() if seed is None else random.check_seed("seed", seed)
-    return torch.tensor([random.stream(base, i) for i in range(n)], dtype=torch.int64)
