@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-_HOMES = {"VAE": "aigc.vae", "AigcError": "aigc.errors", "Generator": "aigc.text"}
+_HOMES = {"VAE": "aigc.vae", "VQVAE": "aigc.vae", "AigcError": "aigc.errors", "Generator": "aigc.text"}
 _MODULES = (
     "checkpoint",
     "data",
@@ -31,6 +31,7 @@ _MODULES = (
 
 __all__ = [
     "VAE",
+    "VQVAE",
     "AigcError",
     "Generator",
     "__version__",
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
     from aigc import checkpoint, data, device, errors, kernels, metrics, nets, random, sampling, text, training, vae
     from aigc.errors import AigcError
     from aigc.text import Generator
-    from aigc.vae import VAE
+    from aigc.vae import VAE, VQVAE
 
 
 def __getattr__(name: str) -> Any:

@@ -13,7 +13,6 @@ logit up to 10,000 in size.
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 

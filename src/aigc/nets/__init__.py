@@ -3,6 +3,8 @@
 mlp.py              perceptrons, for data of any shape
 convolutional.py    plain and residual, for images and sound
 hierarchical.py     latents at several scales
+grids.py            codes with places of their own
+causal.py           a transformer over indices
 conditions.py       classes and vectors
 building.py         nets by configuration; pairs that suit a shape
 players/            generators and discriminators
@@ -12,9 +14,11 @@ Nothing in them mixes examples, but a batch norm that a generator was asked to h
 touches no generator but its own.
 """
 
-from aigc.nets.building import Decoder, Encoder, Kind, Net, build, for_images, for_sounds, hierarchical
+from aigc.nets.building import Decoder, Encoder, Kind, Net, build, for_images, for_sounds, hierarchical, spatial
+from aigc.nets.causal import Cache, CausalTransformer
 from aigc.nets.conditions import Classes, Condition, Vector
 from aigc.nets.convolutional import ConvDecoder, ConvEncoder
+from aigc.nets.grids import GridDecoder, GridEncoder
 from aigc.nets.grouping import in_groups
 from aigc.nets.hierarchical import Descent, HierarchicalDecoder, HierarchicalEncoder
 from aigc.nets.mlp import MLPDecoder, MLPEncoder
@@ -36,6 +40,8 @@ from aigc.nets.players import (
 )
 
 __all__ = [
+    "Cache",
+    "CausalTransformer",
     "Classes",
     "Condition",
     "ConvDecoder",
@@ -48,6 +54,8 @@ __all__ = [
     "Encoder",
     "GANKind",
     "Generator",
+    "GridDecoder",
+    "GridEncoder",
     "HierarchicalDecoder",
     "HierarchicalEncoder",
     "Kind",
@@ -69,4 +77,5 @@ __all__ = [
     "gan_for_sounds",
     "hierarchical",
     "in_groups",
+    "spatial",
 ]

@@ -7,8 +7,10 @@ from typing import Any, Literal, get_args
 from aigc import random
 from aigc._checks import fail, fail_type
 from aigc.nets._shapes import check_sequence
+from aigc.nets.causal import CausalTransformer
 from aigc.nets.conditions import Condition
 from aigc.nets.convolutional import ConvDecoder, ConvEncoder
+from aigc.nets.grids import GridDecoder, GridEncoder
 from aigc.nets.hierarchical import HierarchicalDecoder, HierarchicalEncoder
 from aigc.nets.mlp import MLPDecoder, MLPEncoder
 from aigc.nets.players import (
@@ -25,18 +27,31 @@ from aigc.nets.players import (
     StyleGenerator,
 )
 
-__all__ = ["Decoder", "Encoder", "Kind", "Net", "build", "for_images", "for_sounds", "hierarchical"]
+__all__ = ["Decoder", "Encoder", "Kind", "Net", "build", "for_images", "for_sounds", "hierarchical", "spatial"]
 
 Kind = Literal["conv", "residual", "mlp"]
 Encoder = MLPEncoder | ConvEncoder
 Decoder = MLPDecoder | ConvDecoder
-Net = Encoder | Decoder | HierarchicalEncoder | HierarchicalDecoder | Generator | Discriminator
+Net = (
+    Encoder
+    | Decoder
+    | HierarchicalEncoder
+    | HierarchicalDecoder
+    | GridEncoder
+    | GridDecoder
+    | CausalTransformer
+    | Generator
+    | Discriminator
+)
 
 NETS: dict[str, type[Net]] = {
+    "CausalTransformer": CausalTransformer,
     "ConvDecoder": ConvDecoder,
     "ConvEncoder": ConvEncoder,
     "DCGANDiscriminator": DCGANDiscriminator,
     "DCGANGenerator": DCGANGenerator,
+    "GridDecoder": GridDecoder,
+    "GridEncoder": GridEncoder,
     "HierarchicalDecoder": HierarchicalDecoder,
     "HierarchicalEncoder": HierarchicalEncoder,
     "MLPDecoder": MLPDecoder,
@@ -114,9 +129,7 @@ def for_images(
     sides = check_sequence("shape", shape)
     if len(sides) != 3:
         raise fail("shape", "(channels, height, width)", sides)
-    largest = max(sides[1:])
-    width = 64 if largest <= 16 else 32 if largest <= 64 else 16
-    return _pair(sides, latent, kind, condition, outputs, seed, width)
+    return _pair(sides, latent, kind, condition, outputs, seed, _width(sides))
 
 
 def for_sounds(
@@ -150,7 +163,7 @@ def for_sounds(
     sides = check_sequence("shape", shape)
     if len(sides) != 2:
         raise fail("shape", "(channels, length)", sides)
-    return _pair(sides, latent, kind, condition, outputs, seed, 32)
+    return _pair(sides, latent, kind, condition, outputs, seed, _width(sides))
 
 
 def hierarchical(
@@ -188,6 +201,55 @@ def hierarchical(
     common: dict[str, Any] = {"width": width, "blocks": blocks, "finest": finest, "condition": condition}
     encoder = HierarchicalEncoder(shape, len(check_sequence("channels", channels)), seed=random.stream(seed, 0), **common)
     return encoder, HierarchicalDecoder(channels, shape, outputs=outputs, seed=random.stream(seed, 1), **common)
+
+
+def spatial(
+    shape: Sequence[int],
+    features: int,
+    *,
+    steps: int | None = None,
+    width: int | None = None,
+    blocks: int = 1,
+    finest: int = 0,
+    condition: Condition | None = None,
+    outputs: int = 1,
+    seed: int = 0,
+) -> tuple[GridEncoder, GridDecoder]:
+    """Builds an encoder and a decoder whose code is a grid of vectors, or a row of them: for discrete codes.
+
+    Args:
+        shape: `(channels, height, width)` or `(channels, length)`.
+        features: Of the vector at each place.
+        steps: How often sides are halved, or a length quartered: see `GridEncoder`.
+        width: Channels of the finest scales; by default 64, 32 or 16, the fewer the larger the data.
+        blocks: Residual blocks at each scale but the finest.
+        finest: Residual blocks at the finest scale, which take the most time.
+        condition: `nets.Classes`, `nets.Vector` or None.
+        outputs: Parameters of the likelihood for each number: its `size`.
+        seed: Of the first weights of both.
+
+    Raises:
+        ParameterError: If an argument is out of range.
+
+    Example:
+        >>> import torch
+        >>> encoder, decoder = spatial((1, 28, 28), 16)
+        >>> encoder.space, decoder(encoder(torch.zeros(5, 1, 28, 28))).shape
+        ((7, 7), torch.Size([5, 1, 28, 28]))
+    """
+    sides = check_sequence("shape", shape)
+    chosen = _width(sides) if width is None else width
+    common: dict[str, Any] = {"steps": steps, "width": chosen, "blocks": blocks, "finest": finest, "condition": condition}
+    encoder = GridEncoder(sides, features, seed=random.stream(seed, 0), **common)
+    return encoder, GridDecoder(features, sides, outputs=outputs, seed=random.stream(seed, 1), **common)
+
+
+def _width(sides: tuple[int, ...]) -> int:
+    """Channels at the finest scales that suit data of a shape."""
+    if len(sides) == 2:
+        return 32
+    largest = max(sides[1:], default=1)
+    return 64 if largest <= 16 else 32 if largest <= 64 else 16
 
 
 def _pair(

@@ -2,6 +2,7 @@
 
 model.py        VAE: the model; learning.py how it is trained, files.py how it is kept, paths.py ways between codes
 coding.py       from data to codes and back, flat or as a hierarchy
+vqvae.py        VQVAE: with discrete codes; vqlearning.py how it and its prior are trained, vqfiles.py how it is kept
 gaussian.py     DiagonalGaussian: what an encoder's output says of a code
 likelihoods/    what a decoder's output says of data
 priors/         where codes come from
@@ -25,12 +26,16 @@ from aigc.vae.estimates import (
 )
 from aigc.vae.gaussian import DiagonalGaussian
 from aigc.vae.model import VAE
+from aigc.vae.quantise import CodeDiagnosis
+from aigc.vae.vqvae import VQVAE
 
 __all__ = [
     "ELBO",
     "IWAE",
     "VAE",
+    "VQVAE",
     "Bound",
+    "CodeDiagnosis",
     "Diagnosis",
     "DiagonalGaussian",
     "Elbo",

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from aigc import checkpoint, nets
 from aigc._checks import fail
@@ -16,9 +16,20 @@ from aigc.vae import bounds, likelihoods, priors
 if TYPE_CHECKING:
     from aigc.vae.model import VAE
 
-__all__ = ["bound_config", "load", "save"]
+__all__ = [
+    "bound_config",
+    "build_net",
+    "likelihood_config",
+    "load",
+    "net_config",
+    "opened",
+    "rebuilt_likelihood",
+    "restored",
+    "save",
+]
 
 V = TypeVar("V", bound="VAE")
+M = TypeVar("M", bound=nn.Module)
 
 _LIKELIHOODS: dict[str, tuple[str, ...]] = {  # their constructors' arguments, which they have as attributes
     "Bernoulli": (),
@@ -47,9 +58,9 @@ def save(vae: "VAE", folder: str | Path) -> None:
         "latent": vae.latent,
         "shape": None if vae.shape is None else list(vae.shape),
         "images": vae.images,
-        "encoder": _net(vae.encoder),
-        "decoder": _net(vae.decoder),
-        "likelihood": _described(vae.likelihood, likelihoods, _LIKELIHOODS),
+        "encoder": net_config(vae.encoder),
+        "decoder": net_config(vae.decoder),
+        "likelihood": likelihood_config(vae.likelihood),
         "prior": _described(vae.prior, priors, _PRIORS),
         "bound": bound_config(vae.bound),
     }
@@ -63,20 +74,42 @@ def load(cls: type[V], folder: str | Path, own: Mapping[str, Any]) -> V:
         ParameterError: If a part is missing that only the caller has.
         ModelFileError: If a file is damaged, or of another model.
     """
-    config, tensors = checkpoint.load(folder)
-    if config.get("model") != "VAE":
-        raise ModelFileError(f"{folder} holds {config.get('model')!r}, not a VAE. Load it with its own class.")
+    config, tensors = opened(folder, "VAE")
     parts: dict[str, Any] = {name: part for name, part in own.items() if part is not None}
     for name in ("encoder", "decoder"):
         if name not in parts:
-            parts[name] = _build_net(config, name)
-    parts.setdefault("likelihood", _rebuilt(config, "likelihood", likelihoods, _LIKELIHOODS, {}))
+            parts[name] = build_net(config, name)
+    if "likelihood" not in parts:
+        parts["likelihood"] = rebuilt_likelihood(config)
     vamp = {"encoder": parts["encoder"]}
-    parts.setdefault("prior", _rebuilt(config, "prior", priors, _PRIORS, vamp))
+    if "prior" not in parts:
+        parts["prior"] = _rebuilt(config, "prior", priors, _PRIORS, vamp)
     parts.setdefault("bound", _rebuilt_bound(config))
     shape = config.get("shape")
     made = cls(**parts, latent=config.get("latent"), shape=None if shape is None else tuple(shape))
     made.images = bool(config.get("images"))
+    return restored(made, tensors, folder)
+
+
+def opened(folder: str | Path, model: str) -> checkpoint.Checkpoint:
+    """Configuration and tensors of a model of a name.
+
+    Raises:
+        ModelFileError: If a file is damaged, or of another model.
+    """
+    found = checkpoint.load(folder)
+    kind = found.config.get("model")
+    if kind != model:
+        raise ModelFileError(f"{folder} holds {kind!r}, not a {model}. Load it with its own class.")
+    return found
+
+
+def restored(made: M, tensors: Mapping[str, Tensor], folder: str | Path) -> M:
+    """A model with the weights that were saved, each in its dtype.
+
+    Raises:
+        ModelFileError: If they are not those of such a model.
+    """
     expected = {name: tuple(value.shape) for name, value in made.state_dict().items()}
     checkpoint.check_state(expected, tensors, source=f"{folder}/model.safetensors")
     kinds = {tensors[name].dtype for name, _ in made.named_parameters()}
@@ -86,18 +119,30 @@ def load(cls: type[V], folder: str | Path, own: Mapping[str, Any]) -> V:
     return made.eval()
 
 
-def _net(net: nn.Module) -> Any:
+def net_config(net: nn.Module) -> Any:
+    """The configuration of a net of `aigc.nets`; None of one of the caller's own."""
     config = getattr(net, "config", None)
     return config if isinstance(config, dict) and config.get("net") == type(net).__name__ else None
 
 
-def _build_net(config: Mapping[str, Any], name: str) -> nn.Module:
+def build_net(config: Mapping[str, Any], name: str) -> nn.Module:
+    """Builds the net that a configuration has under a name."""
     described = config.get(name)
     if described is None:
         raise fail(
             name, "given: the one that was saved is not of aigc.nets", None, f"Call from_pretrained(folder, {name}=...)."
         )
     return nets.build(described)
+
+
+def likelihood_config(likelihood: Any) -> Any:
+    """A likelihood as JSON; None of one of the caller's own."""
+    return _described(likelihood, likelihoods, _LIKELIHOODS)
+
+
+def rebuilt_likelihood(config: Mapping[str, Any]) -> Any:
+    """The likelihood of a configuration."""
+    return _rebuilt(config, "likelihood", likelihoods, _LIKELIHOODS, {})
 
 
 def _described(part: Any, module: Any, known: Mapping[str, tuple[str, ...]]) -> Any:

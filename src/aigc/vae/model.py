@@ -168,7 +168,7 @@ class VAE(nn.Module):
         Returns:
             The losses: `loss` is what is minimised; `loss/rate` and `loss/distortion` are its parts, in nats.
         """
-        return learning.fit(self, data, **options)
+        return learning.fit(learning.task(self), data, **options)
 
     def posterior(self, x: Tensor, condition: Tensor | None = None) -> DiagonalGaussian:
         """What the encoder says of the codes of data: q(z | x), `(batch, latent)`."""

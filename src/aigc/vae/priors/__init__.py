@@ -8,16 +8,30 @@
     priors.Flow(16)                                                 # extra: aigc[flows]
     priors.fit_mixture(z, components=10, seed=0)                    # after training, to the codes of the data
     priors.fit_flow(z, seed=0)                                      # likewise; extra
+    priors.Autoregressive(net, (7, 7))                              # of discrete codes; what VQVAE.fit_prior trains
 
 normal.py       what a prior is; the standard normal
 mixtures.py     Mixture, FullMixture, VampPrior
 fitting.py      fit_mixture: expectation-maximisation
 flow.py         Flow, fit_flow
+autoregressive.py   CodePrior, Autoregressive: of discrete codes
 """
 
+from aigc.vae.priors.autoregressive import Autoregressive, CodePrior
 from aigc.vae.priors.fitting import fit_mixture
 from aigc.vae.priors.flow import Flow, fit_flow
 from aigc.vae.priors.mixtures import FullMixture, Mixture, VampPrior
 from aigc.vae.priors.normal import Prior, StandardNormal
 
-__all__ = ["Flow", "FullMixture", "Mixture", "Prior", "StandardNormal", "VampPrior", "fit_flow", "fit_mixture"]
+__all__ = [
+    "Autoregressive",
+    "CodePrior",
+    "Flow",
+    "FullMixture",
+    "Mixture",
+    "Prior",
+    "StandardNormal",
+    "VampPrior",
+    "fit_flow",
+    "fit_mixture",
+]

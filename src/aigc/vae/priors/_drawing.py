@@ -6,7 +6,7 @@ from torch import Tensor
 from aigc import random
 from aigc._checks import fail, fail_type
 
-__all__ = ["check_codes", "choices", "normals"]
+__all__ = ["check_codes", "check_seeds", "choices", "normals"]
 
 _CODE, _CHOICE = 0, 1  # steps of the noise of a seed; likelihoods draw data with steps 2 and 3
 

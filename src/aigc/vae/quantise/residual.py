@@ -1,5 +1,7 @@
 r"""Quantisation in steps: each replaces what the ones before left."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -30,6 +32,8 @@ class ResidualVQ(nn.Module):
 
     Attributes:
         layers: The quantisers, of type `VQ`.
+        count: The number of codes in each codebook.
+        config: The arguments as JSON, and the name: what `quantise.build` takes.
 
     Example:
         >>> out = ResidualVQ(4, features=2, depth=3)(torch.randn(5, 2, generator=torch.Generator().manual_seed(0)))
@@ -54,7 +58,13 @@ class ResidualVQ(nn.Module):
             VQ(codes, features=features, decay=decay, restart=restart, gradient=gradient, seed=seed + place)
             for place in range(depth)
         ]
-        self.layers = nn.ModuleList(made)
+        self.count, self.layers = made[0].count, nn.ModuleList(made)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The arguments."""
+        first: dict[str, Any] = self.layers[0].config  # type: ignore[assignment]  # layers are VQ
+        return first | {"quantiser": "ResidualVQ", "depth": self.depth}
 
     def forward(self, z: Tensor) -> Quantised:
         """Quantises vectors `(batch, features, *space)`; the commitment is the mean over the codebooks."""

@@ -1,11 +1,50 @@
-"""What a quantiser returns."""
+"""What a quantiser is, and what it returns."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-__all__ = ["Quantised", "perplexity"]
+__all__ = ["Quantised", "Quantiser", "perplexity"]
+
+
+class Quantiser(Protocol):
+    """Replaces vectors by codes: an `nn.Module` with these names.
+
+    Attributes:
+        features: Of a vector.
+        count: How many codes there are; of a residual one, in each codebook.
+        depth: Codebooks of a residual one; None of others.
+
+    Example:
+        >>> from aigc.vae.quantise import FSQ
+        >>> quantiser: Quantiser = FSQ((3, 3))
+        >>> quantiser.features, quantiser.count, quantiser.depth
+        (2, 9, None)
+    """
+
+    @property
+    def features(self) -> int:
+        """Of a vector."""
+        ...
+
+    @property
+    def count(self) -> int:
+        """How many codes there are."""
+        ...
+
+    @property
+    def depth(self) -> int | None:
+        """Codebooks of a residual one."""
+        ...
+
+    def __call__(self, z: Tensor, /) -> "Quantised":
+        """Quantises vectors `(batch, features, *space)`."""
+        ...
+
+    def lookup(self, indices: Tensor, /) -> Tensor:
+        """The codes of indices, `(batch, features, *space)`."""
+        ...
 
 
 class Quantised(NamedTuple):

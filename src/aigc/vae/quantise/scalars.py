@@ -2,6 +2,7 @@ r"""Finite scalar quantisation: a grid instead of a codebook."""
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,7 @@ class FSQ(nn.Module):
     Attributes:
         count: The number of codes.
         features: The number of levels.
+        config: The arguments as JSON, and the name: what `quantise.build` takes.
 
     Example:
         >>> fsq = FSQ((8, 5, 5, 5))
@@ -44,6 +46,7 @@ class FSQ(nn.Module):
     shift: Tensor
     width: Tensor
     basis: Tensor
+    depth = None
 
     def __init__(self, levels: Sequence[int]) -> None:
         super().__init__()
@@ -59,6 +62,11 @@ class FSQ(nn.Module):
         for name, value in (("reach", reach), ("offset", offset), ("shift", shift), ("width", sizes // 2)):
             self.register_buffer(name, value.float(), persistent=False)
         self.register_buffer("basis", basis, persistent=False)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The arguments."""
+        return {"quantiser": "FSQ", "levels": list(self.levels)}
 
     def forward(self, z: Tensor) -> Quantised:
         """Quantises vectors `(batch, features, *space)`."""

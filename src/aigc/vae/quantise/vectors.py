@@ -1,5 +1,7 @@
 r"""Vector quantisation with codes that follow by moving averages."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -37,6 +39,8 @@ class VQ(nn.Module):
 
     Attributes:
         codebook: `(codes, features)`.
+        count: The number of codes.
+        config: The arguments as JSON, and the name: what `quantise.build` takes.
 
     Example:
         >>> vq = VQ(4, features=2)
@@ -51,6 +55,7 @@ class VQ(nn.Module):
     sizes: Tensor
     sums: Tensor
     calls: Tensor
+    depth = None
 
     def __init__(
         self,
@@ -77,6 +82,12 @@ class VQ(nn.Module):
         self.register_buffer("sizes", torch.ones(codes))
         self.register_buffer("sums", first.clone())
         self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The arguments."""
+        own = {"quantiser": "VQ", "codes": self.count, "features": self.features, "decay": self.decay}
+        return own | {"restart": self.restart, "gradient": self.gradient, "seed": self.seed}
 
     def forward(self, z: Tensor) -> Quantised:
         """Quantises vectors `(batch, features, *space)`; in training mode, moves the codes."""

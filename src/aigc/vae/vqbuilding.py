@@ -1,0 +1,55 @@
+"""What a model with discrete codes is built of, for data of a shape."""
+
+from collections.abc import Sequence
+from typing import Any, TypedDict
+
+from torch import nn
+
+from aigc import nets, random
+from aigc._checks import fail
+from aigc.nets import Condition
+from aigc.vae import likelihoods
+from aigc.vae.likelihoods import Likelihood
+from aigc.vae.quantise import VQ, Quantiser
+
+__all__ = ["CodeParts", "built"]
+
+
+class CodeParts(TypedDict, total=False):
+    """What a VQVAE may be built of."""
+
+    quantiser: Quantiser | None
+    features: int | None
+    likelihood: Likelihood | None
+    commitment: float
+    condition: Condition | None
+    steps: int | None
+    width: int | None
+    blocks: int
+    finest: int
+    seed: int
+
+
+def built(
+    shape: Sequence[int], sides: int, parts: CodeParts
+) -> tuple[tuple[nn.Module, nn.Module, Quantiser], dict[str, Any]]:
+    """Builds encoder, decoder and quantiser, and says what else the model is given.
+
+    Args:
+        shape: Of one example.
+        sides: How many it must have.
+        parts: What was asked for.
+    """
+    if len(shape) != sides:
+        raise fail("shape", "(channels, height, width)" if sides == 3 else "(channels, length)", shape)
+    says: Any = parts.get("likelihood") or likelihoods.Gaussian("optimal")
+    features, seed, condition = parts.get("features"), parts.get("seed", 0), parts.get("condition")
+    given = parts.get("quantiser")
+    quantiser: Quantiser = VQ(512, features=features or 64, seed=random.stream(seed, 2)) if given is None else given
+    if features is not None and features != quantiser.features:
+        raise fail("features", f"left out, or those of the quantiser, {quantiser.features}", features)
+    how: dict[str, Any] = {name: value for name, value in parts.items() if name in ("steps", "width", "blocks", "finest")}
+    how |= {"condition": condition, "outputs": says.size, "seed": seed}
+    encoder, decoder = nets.spatial(shape, quantiser.features, **how)
+    rest = {"likelihood": says, "commitment": parts.get("commitment", 0.25), "condition": condition, "shape": shape}
+    return (encoder, decoder, quantiser), rest
