@@ -55,13 +55,19 @@ def critic(features: int, *, seed: int = 0, hidden: int = 7) -> nn.Module:
 @given(seed=SEEDS, rows=st.integers(1, 70), features=st.integers(1, 5), gamma=st.floats(0.01, 100))
 def test_a_linear_critic_has_its_own_slope_whatever_the_batch(seed: int, rows: int, features: int, gamma: float) -> None:
     """torchgan takes the norm over the whole batch: 49 in place of 0 for a slope of 1 and a batch of 64."""
-    w, real, fake = normal(features, seed=seed), normal(rows, features, seed=seed + 1), normal(rows, features, seed=seed + 2)
+    w, real, fake = (
+        normal(features, seed=seed),
+        normal(rows, features, seed=seed + 1),
+        normal(rows, features, seed=seed + 2),
+    )
 
     def straight(x: Tensor) -> Tensor:
         return x @ w + 3
 
     length = float(np.linalg.norm(w.numpy()))
-    found = {type(p).__name__: float(p(straight, real, fake)) for p in (R1(gamma), R2(gamma), ZeroCentred(gamma), WGANGP(gamma))}
+    found = {
+        type(p).__name__: float(p(straight, real, fake)) for p in (R1(gamma), R2(gamma), ZeroCentred(gamma), WGANGP(gamma))
+    }
     half = gamma / 2 * length**2
     assert found["WGANGP"] == pytest.approx(gamma * (length - 1) ** 2, rel=1e-10, abs=1e-12 * gamma)
     assert [found["R1"], found["R2"], found["ZeroCentred"]] == pytest.approx([half] * 3, rel=1e-12)
@@ -171,7 +177,9 @@ def test_the_two_forms_agree_and_measuring_costs_no_forward() -> None:
         measured = penalty.measure(scores, noise=noise_of(5))
         assert len(calls) - before == more
         looked = copy.deepcopy(penalty) if isinstance(penalty, LeCam) else penalty
-        assert float(looked(net, real, fake, noise=noise_of(5)).detach()) == pytest.approx(float(measured.detach()), rel=1e-12)
+        assert float(looked(net, real, fake, noise=noise_of(5)).detach()) == pytest.approx(
+            float(measured.detach()), rel=1e-12
+        )
     for penalty, forwards in zip(every, [1, 1, 1, 1, 1, 1, 2, 4], strict=True):
         before = len(calls)
         penalty(counted, real, fake)
@@ -334,7 +342,9 @@ def test_consistency_compares_data_with_changed_data() -> None:
     gaps = [float((net(x) - net(y)).detach().square().mean()) for x, y in zip((real, fake), moved, strict=True)]
     found = Consistency(2.0, shift)(net, real, fake, noise=noise_of(5))
     assert float(found.detach()) == pytest.approx(2 * sum(gaps), rel=1e-12)
-    assert float(Consistency(2.0, shift, fake=False)(net, real, fake, noise=noise_of(5)).detach()) == pytest.approx(2 * gaps[0])
+    assert float(Consistency(2.0, shift, fake=False)(net, real, fake, noise=noise_of(5)).detach()) == pytest.approx(
+        2 * gaps[0]
+    )
     assert float(Consistency(2.0, lambda x, noise: x)(net, real, fake).detach()) == 0
     pictures = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     brightness = Consistency(1.0, DiffAugment(("translation",)))(lambda x: x.sum((1, 2, 3)), pictures, pictures)

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from aigc import VAE, nets
 from aigc.data import write_png
 from aigc.errors import ModelFileError, ParameterError, TrainingError, TypeParameterError
+from aigc.nets import paths
 from aigc.training import Cosine, History, Linear
-from aigc.vae import bounds, likelihoods, paths, priors
+from aigc.vae import bounds, likelihoods, priors
 
 SHAPE = (1, 8, 8)
 

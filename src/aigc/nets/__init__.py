@@ -5,6 +5,7 @@ convolutional.py    plain and residual, for images and sound
 hierarchical.py     latents at several scales
 grids.py            codes with places of their own
 causal.py           a transformer over indices
+paths.py            ways between latents: lines, great circles, closed walks
 conditions.py       classes and vectors
 building.py         nets by configuration; pairs that suit a shape
 players/            generators and discriminators

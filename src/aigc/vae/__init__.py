@@ -1,6 +1,6 @@
 """VAEs as mathematics: densities, likelihoods, bounds, priors and quantisers, each checked against closed forms.
 
-model.py        VAE: the model; learning.py how it is trained, files.py how it is kept, paths.py ways between codes
+model.py        VAE: the model; learning.py how it is trained, files.py how it is kept
 coding.py       from data to codes and back, flat or as a hierarchy
 vqvae.py        VQVAE: with discrete codes; vqlearning.py how it and its prior are trained, vqfiles.py how it is kept
 gaussian.py     DiagonalGaussian: what an encoder's output says of a code

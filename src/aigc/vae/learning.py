@@ -1,7 +1,7 @@
 """How a VAE is trained: its one phase on the engine of `aigc.training`; those of discrete codes are trained by the same."""
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 import torch
 from torch import Tensor, nn
 
-from aigc import data as sources
-from aigc._checks import fail, fail_type
-from aigc.training import EMA, Every, History, Logger, Loss, Noise, Phase, Schedule, batches
+from aigc._models.data import LOOKED_AT, Transform, check, check_told, first, parts, source, transformed
+from aigc._models.data import Model as Seen
+from aigc.training import EMA, Every, History, Logger, Loss, Noise, Phase, Schedule
 from aigc.training import fit as run
 from aigc.training.progress import Watcher
 from aigc.vae.bounds import elbo
@@ -22,13 +22,10 @@ if TYPE_CHECKING:
 
 __all__ = ["FitOptions", "Model", "Task", "Transform", "fit", "parts", "task"]
 
-Transform = Callable[[Tensor, Noise], Tensor]
 Optimizer = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 
-_LOOKED_AT = 512  # examples that are checked before training, and looked at for collapse after it
 
-
-class Model(Protocol):
+class Model(Seen, Protocol):
     """What data have to suit.
 
     Attributes:
@@ -37,8 +34,6 @@ class Model(Protocol):
         likelihood: Checks what values they have.
     """
 
-    images: bool
-    shape: tuple[int, ...] | None
     likelihood: Any
 
     @property
@@ -147,9 +142,9 @@ def fit(
         ParameterError: If the data is not what model and likelihood are about, before training.
         TrainingError: If the loss or a gradient is not finite.
     """
-    data = _source(task.model, data)
-    first = _first(data, batch_size)
-    _check(task.model, first, data, transform)
+    data = source(task.model, data)
+    seen = first(data, batch_size)
+    _check(task, seen, data, transform)
     if task.prepare is not None:
         data = task.prepare(data, transform)
     parameters = [parameter for parameter in task.module.parameters() if parameter.requires_grad]
@@ -181,7 +176,7 @@ def fit(
         task.module.eval()
     for ema in averages.values():
         task.module.load_state_dict(ema.average.state_dict())
-    _warn(task, first, transform)
+    _warn(task, seen, transform)
     return history
 
 
@@ -210,66 +205,23 @@ def _loss(task: Task, transform: Transform | None) -> Callable[[Any, Noise], Los
     return loss
 
 
-def _source(vae: Model, data: Any) -> Any:
-    """Data; of a path, the images there, as they are."""
-    if not isinstance(data, str | Path):
-        return data
-    if not vae.images:
-        raise fail_type("data", "tensors, where the model is not of for_images", data, "Read the files first.")
-    return sources.images(data)
-
-
-def _first(data: Any, batch_size: int) -> Any:
-    """The first examples, to be looked at; of an iterator, which would lose them, none."""
-    if isinstance(data, Iterator):
-        return None
-    source = batches(data, batch_size=batch_size, seed=0)
-    if hasattr(source, "order"):
-        source = batches(data, batch_size=min(_LOOKED_AT, source.order.examples), seed=0)
-    return next(source.after(0), None)
-
-
-def _check(vae: Model, first: Any, data: Any, transform: Transform | None) -> None:
-    """Checks data that are at hand whole, and of others the first."""
-    if first is None:
+def _check(task: Task, seen: Any, data: Any, transform: Transform | None) -> None:
+    """Checks data and conditions, all that are at hand, and tells the model their shape."""
+    x = check(task.model, seen, data)
+    if x is None:
         return
-    x = parts(data if isinstance(data, Tensor | tuple) else first)[0]
-    x = x if isinstance(x, Tensor) else parts(first)[0]  # an array, which became a tensor there
-    shape = tuple(x.shape[1:])
-    if vae.shape is not None and shape != vae.shape:
-        cure = f"Read them with aigc.data.images(path, size={vae.shape[1:]})." if vae.images else ""
-        raise fail("data", f"examples of shape {vae.shape}", shape, cure)
-    if vae.images:
-        sources.check_images(x)
-    vae.likelihood.check(x if transform is None else _transformed(parts(first)[0], transform))
-    vae.shape = shape
-
-
-def _transformed(x: Tensor, transform: Transform | None) -> Tensor:
-    """Examples as a step would see them."""
-    if transform is None:
-        return x
-    return transform(x, Noise(0, 0, 0, rows=slice(0, len(x)), batch=len(x), device=x.device))
-
-
-def parts(batch: Any) -> tuple[Any, Tensor | None]:
-    """Data and condition."""
-    if isinstance(batch, Mapping):
-        raise fail_type("data", "a tensor, or a tuple (data, condition)", batch, 'Give (batch["x"], batch["y"]).')
-    if isinstance(batch, tuple | list):
-        if len(batch) > 2:
-            raise fail("data", "a tensor, or a tuple (data, condition)", f"{len(batch)} parts")
-        return batch[0], batch[1] if len(batch) == 2 else None
-    return batch, None
+    check_told(task.module.children(), seen, data)
+    task.model.likelihood.check(x if transform is None else transformed(parts(seen)[0], transform))
+    task.model.shape = tuple(x.shape[1:])
 
 
 @torch.no_grad()
-def _warn(task: Task, first: Any, transform: Transform | None) -> None:
+def _warn(task: Task, seen: Any, transform: Transform | None) -> None:
     """Warns if the codes have collapsed."""
-    if task.warning is None or first is None or len(parts(first)[0]) < 2:
+    if task.warning is None or seen is None or len(parts(seen)[0]) < 2:
         return
-    x, condition = (None if part is None else part[:_LOOKED_AT].to(task.model.device) for part in parts(first))
+    x, condition = (None if part is None else part[:LOOKED_AT].to(task.model.device) for part in parts(seen))
     assert x is not None, "a batch has data"
-    warning = task.warning(_transformed(x, transform), condition)
+    warning = task.warning(transformed(x, transform), condition)
     if warning is not None:
         warnings.warn(warning, stacklevel=4)

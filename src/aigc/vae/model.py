@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from aigc import nets, random
 from aigc._checks import fail, fail_type, integer
-from aigc.nets import Condition, Kind
+from aigc.nets import Condition, Kind, paths
 from aigc.training import History
-from aigc.vae import coding, files, learning, likelihoods, paths, priors
+from aigc.vae import coding, files, learning, likelihoods, priors
 from aigc.vae.bounds import ELBO, Bound, Elbo, Terms, elbo
 from aigc.vae.coding import HierarchicalTerms
 from aigc.vae.diagnostics import Diagnosis, diagnose, diagnose_hierarchy

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from aigc import checkpoint, nets
 from aigc._checks import fail
+from aigc._models.files import build_net, net_config, opened, restored
 from aigc.errors import ModelFileError
 from aigc.nets import CausalTransformer
 from aigc.nets.conditions import condition_from, condition_json
@@ -32,8 +33,8 @@ def save(vae: "VQVAE", folder: str | Path) -> None:
         "images": vae.images,
         "condition": condition_json(vae.condition),
         "commitment": vae.commitment,
-        "encoder": files.net_config(vae.encoder),
-        "decoder": files.net_config(vae.decoder),
+        "encoder": net_config(vae.encoder),
+        "decoder": net_config(vae.decoder),
         "quantiser": quantiser_config(vae.quantiser),
         "likelihood": files.likelihood_config(vae.likelihood),
         "prior": _prior_config(vae.prior),
@@ -48,12 +49,12 @@ def load(cls: type[V], folder: str | Path, own: Mapping[str, Any]) -> V:
         ParameterError: If a part is missing that only the caller has.
         ModelFileError: If a file is damaged, or of another model.
     """
-    config, tensors = files.opened(folder, "VQVAE")
+    config, tensors = opened(folder, "VQVAE")
     parts = {name: part for name, part in own.items() if part is not None}
     prior = parts.pop("prior", None)
     for name in ("encoder", "decoder"):
         if name not in parts:
-            parts[name] = files.build_net(config, name)
+            parts[name] = build_net(config, name)
     if "quantiser" not in parts:
         parts["quantiser"] = _quantiser(config)
     if "likelihood" not in parts:
@@ -67,7 +68,7 @@ def load(cls: type[V], folder: str | Path, own: Mapping[str, Any]) -> V:
     )
     made.images = bool(config.get("images"))
     made.prior = _prior(config) if prior is None else prior
-    return files.restored(made, tensors, folder)
+    return restored(made, tensors, folder)
 
 
 def quantiser_config(quantiser: Any) -> Any:

@@ -1,0 +1,100 @@
+"""Data before a run: what a model cannot learn from is named, with a cure, before anything is changed."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from aigc import data as sources
+from aigc._checks import fail, fail_type
+from aigc.nets.conditions import check_condition
+from aigc.training import Noise, batches
+
+__all__ = ["LOOKED_AT", "Model", "Transform", "check", "check_told", "first", "parts", "source", "transformed"]
+
+Transform = Callable[[Tensor, Noise], Tensor]
+
+LOOKED_AT = 512  # examples that are checked before training, and looked at after it
+
+
+class Model(Protocol):
+    """What data have to suit.
+
+    Attributes:
+        images: Whether they are images in [0, 1].
+        shape: Of one example; None until the first data say it.
+    """
+
+    images: bool
+    shape: tuple[int, ...] | None
+
+
+def source(model: Model, data: Any) -> Any:
+    """Data; of a path, the images there, as they are."""
+    if not isinstance(data, str | Path):
+        return data
+    if not model.images:
+        raise fail_type("data", "tensors, where the model is not of for_images", data, "Read the files first.")
+    return sources.images(data)
+
+
+def first(data: Any, batch_size: int) -> Any:
+    """The first examples, to be looked at; of an iterator, which would lose them, none."""
+    if isinstance(data, Iterator):
+        return None
+    found = batches(data, batch_size=batch_size, seed=0)
+    if hasattr(found, "order"):
+        found = batches(data, batch_size=min(LOOKED_AT, found.order.examples), seed=0)
+    return next(found.after(0), None)
+
+
+def check(model: Model, seen: Any, data: Any) -> Tensor | None:
+    """Checks data that are at hand whole, and of others the first, and tells the model their shape.
+
+    Args:
+        model: What they have to suit.
+        seen: The first examples, or None.
+        data: All of them.
+
+    Returns:
+        What was checked, without conditions; None if nothing was seen.
+    """
+    if seen is None:
+        return None
+    x = parts(data if isinstance(data, Tensor | tuple) else seen)[0]
+    x = x if isinstance(x, Tensor) else parts(seen)[0]  # an array, which became a tensor there
+    shape = tuple(x.shape[1:])
+    if model.shape is not None and shape != model.shape:
+        cure = f"Read them with aigc.data.images(path, size={model.shape[1:]})." if model.images else ""
+        raise fail("data", f"examples of shape {model.shape}", shape, cure)
+    if model.images:
+        sources.check_images(x)
+    return x
+
+
+def check_told(nets: Iterable[nn.Module], seen: Any, data: Any) -> None:
+    """Checks conditions, all that are at hand, for nets that say what they want in an attribute `condition`."""
+    whole = parts(data)[1] if isinstance(data, tuple) else None
+    told = whole if isinstance(whole, Tensor) else None if seen is None else parts(seen)[1]
+    for net in nets:
+        if seen is not None and hasattr(net, "condition"):
+            check_condition(net.condition, told, len(told) if isinstance(told, Tensor) else 0)  # type: ignore[arg-type]
+
+
+def parts(batch: Any) -> tuple[Any, Tensor | None]:
+    """Data and condition."""
+    if isinstance(batch, Mapping):
+        raise fail_type("data", "a tensor, or a tuple (data, condition)", batch, 'Give (batch["x"], batch["y"]).')
+    if isinstance(batch, tuple | list):
+        if len(batch) > 2:
+            raise fail("data", "a tensor, or a tuple (data, condition)", f"{len(batch)} parts")
+        return batch[0], batch[1] if len(batch) == 2 else None
+    return batch, None
+
+
+def transformed(x: Tensor, transform: Transform | None) -> Tensor:
+    """Examples as a step would see them."""
+    if transform is None:
+        return x
+    return transform(x, Noise(0, 0, 0, rows=slice(0, len(x)), batch=len(x), device=x.device))
