@@ -41,7 +41,7 @@ with tempfile.TemporaryDirectory() as temporary:
 
     uniform = vae.elbo(x[:500]).divergence.mean()
     small = {"width": 48, "layers": 2, "heads": 4}
-    print(vae.fit_prior((x, kind), condition=nets.Classes(2), epochs=10, batch_size=50, seed=0, lr=3e-3, **small))
+    print(vae.fit_prior((x, kind), condition=nets.Classes(2), epochs=15, batch_size=50, seed=0, lr=3e-3, **small))
     found = vae.diagnose(x[:500], kind[:500])
     print(f"a code takes {found.rate:.1f} nats; {uniform:.1f} if all were as likely")
     print(f"of {found.usage.codes} codes {found.usage.dead[0]} are not used; perplexity {found.usage.perplexity[0]:.1f}")

@@ -163,7 +163,7 @@ def test_a_cache_changes_nothing(seed: int, depth: int, condition: Any, rows: in
 def chi_square(codes: Tensor, prior: Autoregressive, said: Tensor | None, *, temperature: float = 1.0) -> float:
     """Pearson's statistic of sampled sequences of two indices of three values, against the law of `log_prob`."""
     every = sequences(3, prior.shape)
-    each = prior.log_prob(every, said).double().exp()
+    each = prior.log_prob(every, said).detach().double().exp()
     if temperature != 1:
         first = each.reshape(3, 3).sum(1)
         then = each.reshape(3, 3) / first[:, None]

@@ -129,8 +129,9 @@ class Autoregressive(nn.Module):
         """Draws indices, each keyed by (seed, position, index): see `aigc.kernels.sample`.
 
         Rows are worked on in blocks of always as many, so that every product of matrices has the same shape; then a row's
-        logits have the same bits alone and in any batch. (Measured on CPUs; where a library's product depends on a row's
-        place in the block, a last bit may differ, and an index with it once in some ten million draws.)
+        logits have the same bits alone and in any batch, where a product does not depend on a row's place in the block: so
+        it is on the CPUs that the tests ran on. Elsewhere logits agree to rounding, and an index differs only where two
+        were as good as equal.
 
         Args:
             seeds: int64 `(n,)`, one for each sample.
