@@ -609,7 +609,7 @@ def test_the_first_mean_style_is_one(condition: Any) -> None:
     for row, mean in enumerate(net.mean_style):
         said: Any = torch.full((rows,), row) if isinstance(condition, nets.Classes) else None
         said = normal(rows, 2, seed=3) if isinstance(condition, nets.Vector) else said
-        w = net.mapping(normal(rows, 8), said)
+        w = net.mapping(normal(rows, 8), said).detach()
         z = (w.mean(0) - mean) / (w.std(0) * math.sqrt(1 / 256 + 1 / rows))
         assert float(z.abs().max()) < 5
     assert len(net.mean_style) == (3 if isinstance(condition, nets.Classes) else 1)
@@ -663,6 +663,16 @@ def test_players_begin_at_the_size_of_data(kind: Any, shape: Any) -> None:
         judged = discriminator(made)
     assert 0.3 < float(made.square().mean().sqrt()) < 2
     assert float(judged.abs().max()) < 8
+
+
+@pytest.mark.parametrize("condition", [nets.Classes(50), nets.Vector(50)])
+def test_an_inner_product_begins_as_large_as_the_base(condition: Any) -> None:
+    net = nets.MLPDiscriminator((2,), hidden=(64,), condition=condition, activation="tanh")
+    phi = normal(400, 64)
+    said = torch.arange(400) % 50 if isinstance(condition, nets.Classes) else normal(400, 50, seed=5) * math.sqrt(0.394294)
+    with torch.no_grad():
+        inner = net.judge(phi, said) - net.judge.base(phi)[:, 0]
+    assert 0.7 < float(inner.square().mean().sqrt()) < 1.4  # 1, of 50 rows of 64 normal numbers
 
 
 # Bad input
