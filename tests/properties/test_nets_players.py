@@ -201,6 +201,20 @@ def test_every_parameter_gets_a_gradient(condition: Any) -> None:
         assert without == [], net.config
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_players_train_in_half_precision(kind: Any) -> None:
+    generator, discriminator = pair(kind, (1, 8, 8), nets.Classes(3))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        generator.train(), discriminator.train()
+        loss = discriminator(generator(normal(4, LATENT), told(nets.Classes(3), 4)), told(nets.Classes(3), 4)).mean()
+        if kind == "style":
+            generator(normal(4, LATENT), told(nets.Classes(3), 4), truncation=0.5)
+    loss.backward()
+    for net in (generator, discriminator):
+        assert all(p.grad is None or bool(p.grad.isfinite().all()) for p in net.parameters())
+        assert all(value.dtype == torch.float32 for value in net.state_dict().values())
+
+
 # Bits
 
 
@@ -315,6 +329,7 @@ def test_weights_of_blocks_are_scaled_for_depth(blocks: int) -> None:
         error = want / math.sqrt(2 * len(scaled))  # of the standard deviation of so many normal numbers
         assert abs(float(scaled.detach().std()) - want) < 4.5 * error
     assert not any(block.third.weight.any() for block in found)
+    assert all(block.third.bias is None for block in found)
     assert {block.second.weight.shape[1] for block in found} == {16}  # channels of a group
 
 
@@ -396,8 +411,8 @@ def test_a_condition_is_a_projection(kind: Any) -> None:
         for row in range(6):
             given_ = None if said is None else said[row]
             embedded = table[given_] if isinstance(condition, nets.Classes) else table @ given_
-            want = float(base[0] @ phi[row] + bias[0] + embedded @ phi[row])
-            assert abs(float(net(x, said)[row]) - want) < 1e-10
+            want = float((base[0] @ phi[row] + bias[0] + embedded @ phi[row]).detach())
+            assert abs(float(net(x, said)[row].detach()) - want) < 1e-10
         assert (net(x, said) - net(x, said[[1, 2, 0, 4, 5, 3]])).abs().min() > 1e-6
 
 
@@ -538,7 +553,7 @@ def variance_z(layer: Any) -> float:
     rows = 4000
     w = (3 * normal(1, 5, seed=9)).double().expand(rows, 5)  # a style far from the middle
     out = layer(normal(rows, 6, 3, 3, seed=4).double(), w)[:, 0, 1, 1]
-    return float((out.square().mean() - 1) / math.sqrt(2 / rows))
+    return float((out.detach().square().mean() - 1) / math.sqrt(2 / rows))
 
 
 def test_demodulation_gives_unit_variance() -> None:
@@ -594,7 +609,7 @@ def test_the_first_mean_style_is_one(condition: Any) -> None:
     for row, mean in enumerate(net.mean_style):
         said: Any = torch.full((rows,), row) if isinstance(condition, nets.Classes) else None
         said = normal(rows, 2, seed=3) if isinstance(condition, nets.Vector) else said
-        w = net.mapping(normal(rows, 8), said)
+        w = net.mapping(normal(rows, 8), said).detach()
         z = (w.mean(0) - mean) / (w.std(0) * math.sqrt(1 / 256 + 1 / rows))
         assert float(z.abs().max()) < 5
     assert len(net.mean_style) == (3 if isinstance(condition, nets.Classes) else 1)
@@ -623,6 +638,18 @@ def test_latents_have_a_length_of_their_own_no_more() -> None:
     torch.testing.assert_close(net.mapping(3 * z), net.mapping(z), rtol=1e-4, atol=1e-5)
 
 
+def test_a_mapping_moves_a_hundred_times_slower_than_its_parameters() -> None:
+    net = nets.StyleGenerator(4, (1, 8, 8), width=2, styles=5, depth=2).double().eval()
+    h = normal(3, 4).double().numpy()
+    h = h / np.sqrt((h**2).mean(1, keepdims=True))
+    for linear in net.layers.linear:
+        weight = linear.weight.detach().numpy()
+        assert 0.5 < (weight / 100).std() * math.sqrt(weight.shape[1]) < 1.5  # of a normal with that many inputs
+        h = h @ (weight / 100).T + linear.bias.detach().numpy() / 100
+        h = np.where(h > 0, h, 0.2 * h) / math.sqrt(0.52)
+    np.testing.assert_allclose(net.mapping(normal(3, 4).double()).detach().numpy(), h, rtol=1e-7)
+
+
 # What weights begin with
 
 
@@ -636,6 +663,16 @@ def test_players_begin_at_the_size_of_data(kind: Any, shape: Any) -> None:
         judged = discriminator(made)
     assert 0.3 < float(made.square().mean().sqrt()) < 2
     assert float(judged.abs().max()) < 8
+
+
+@pytest.mark.parametrize("condition", [nets.Classes(50), nets.Vector(50)])
+def test_an_inner_product_begins_as_large_as_the_base(condition: Any) -> None:
+    net = nets.MLPDiscriminator((2,), hidden=(64,), condition=condition, activation="tanh")
+    phi = normal(400, 64)
+    said = torch.arange(400) % 50 if isinstance(condition, nets.Classes) else normal(400, 50, seed=5) * math.sqrt(0.394294)
+    with torch.no_grad():
+        inner = net.judge(phi, said) - net.judge.base(phi)[:, 0]
+    assert 0.7 < float(inner.square().mean().sqrt()) < 1.4  # 1, of 50 rows of 64 normal numbers
 
 
 # Bad input

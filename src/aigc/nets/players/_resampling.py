@@ -78,5 +78,5 @@ def average(x: Tensor, step: Scale) -> Tensor:
         tensor([[[2., 1.]]])
     """
     pool = F.avg_pool1d if len(step.factors) == 1 else F.avg_pool2d
-    found: Tensor = pool(x, step.factors, stride=step.factors, ceil_mode=True, count_include_pad=False)
+    found: Tensor = pool(x, step.factors, stride=step.factors, ceil_mode=True)
     return found

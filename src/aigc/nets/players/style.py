@@ -26,6 +26,7 @@ __all__ = ["StyleGenerator"]
 _KEPT = 0.998  # of the mean style, at each forward pass in training mode
 _ROWS = 256  # latents of the first mean style
 _TINY = 1e-8
+_PACE = 0.01  # of the mapping network against the rest, as in the papers: else styles run away from what reads them
 
 
 class StyleGenerator(nn.Module):
@@ -122,7 +123,7 @@ class StyleGenerator(nn.Module):
         """Moves styles toward the mean one of their class."""
         check_input("w", w, (self.styles,))
         share = number("truncation", truncation)
-        return torch.lerp(self.mean_style[self._rows(w, condition)], w, share)
+        return torch.lerp(self.mean_style[self._rows(w, condition)].to(w.dtype), w, share)
 
     def synthesis(self, w: Tensor) -> Tensor:
         """From styles `(batch, styles)` to `(batch, *shape)`."""
@@ -155,6 +156,7 @@ class StyleGenerator(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         for scale in self.scales:
             cast("_Scale", scale).begin(generator, share=1 / math.sqrt(len(self.scales)))
+        self.layers.begin()
         z = torch.randn(_ROWS, self.latent, generator=generator)
         told: list[Tensor | None] = [None]
         if isinstance(self.condition, Classes):
@@ -165,17 +167,25 @@ class StyleGenerator(nn.Module):
 
 
 class _Mapping(nn.Module):
-    """Linear layers over a latent of unit length a dimension, each with an activation."""
+    """Linear layers over a latent of unit length a dimension, each with an activation.
+
+    Their parameters are used at a hundredth of what they are, so that a step of Adam moves the layers by a hundredth.
+    """
 
     def __init__(self, latent: int, styles: int, depth: int, condition: Condition | None) -> None:
         super().__init__()
         self.linear = nn.ModuleList(nn.Linear(latent if i == 0 else styles, styles) for i in range(depth))
         self.shift = Shift(condition, styles)
 
+    def begin(self) -> None:
+        """Makes good the pace."""
+        for linear in self.linear:
+            cast("Tensor", linear.weight).mul_(1 / _PACE)
+
     def forward(self, z: Tensor, condition: Tensor | None) -> Tensor:
         x = z * (z.square().mean(1, keepdim=True) + _TINY).rsqrt()
         for i, linear in enumerate(self.linear):
-            x = linear(x)
+            x = F.linear(x, cast("Tensor", linear.weight) * _PACE, cast("Tensor", linear.bias) * _PACE)
             x = _activate(self.shift(x, condition) if i == 0 else x)
         return x
 
