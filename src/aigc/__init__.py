@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-_HOMES = {"VAE": "aigc.vae", "VQVAE": "aigc.vae", "AigcError": "aigc.errors", "Generator": "aigc.text"}
+_HOMES = {"GAN": "aigc.gan", "VAE": "aigc.vae", "VQVAE": "aigc.vae", "AigcError": "aigc.errors", "Generator": "aigc.text"}
 _MODULES = (
     "checkpoint",
     "data",
     "device",
     "errors",
+    "gan",
     "kernels",
     "metrics",
     "nets",
@@ -30,6 +31,7 @@ _MODULES = (
 )
 
 __all__ = [
+    "GAN",
     "VAE",
     "VQVAE",
     "AigcError",
@@ -39,6 +41,7 @@ __all__ = [
     "data",
     "device",
     "errors",
+    "gan",
     "kernels",
     "metrics",
     "nets",
@@ -50,8 +53,9 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from aigc import checkpoint, data, device, errors, kernels, metrics, nets, random, sampling, text, training, vae
+    from aigc import checkpoint, data, device, errors, gan, kernels, metrics, nets, random, sampling, text, training, vae
     from aigc.errors import AigcError
+    from aigc.gan import GAN
     from aigc.text import Generator
     from aigc.vae import VAE, VQVAE
 

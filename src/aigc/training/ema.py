@@ -25,6 +25,7 @@ class EMA(Generic[M]):
     Args:
         module: What is followed.
         half_life: In examples, above 0.
+        average: The copy, if there is one already; it is made like the module.
         ramp: While n examples have been seen the half-life is at most `ramp * n`, so that the start is soon forgotten; None
             is off.
 
@@ -42,13 +43,15 @@ class EMA(Generic[M]):
         0.5
     """
 
-    def __init__(self, module: M, *, half_life: float, ramp: float | None = None) -> None:
+    def __init__(self, module: M, *, half_life: float, ramp: float | None = None, average: M | None = None) -> None:
         if not half_life > 0:
             raise fail("half_life", "a number of examples above 0", half_life)
         if ramp is not None and not ramp > 0:
             raise fail("ramp", "a number above 0", ramp, "None is off.")
         self.module, self.half_life, self.ramp = module, half_life, ramp
-        self.average: M = copy.deepcopy(module).eval().requires_grad_(False)
+        self.average: M = copy.deepcopy(module) if average is None else average
+        self.average.load_state_dict(module.state_dict())
+        self.average.eval().requires_grad_(False)
         self.examples = 0
 
     @torch.no_grad()

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from aigc._checks import fail
 from aigc.gan._logits import flat
-from aigc.gan.penalties.contract import Scores, called, check_weight, drawn, look, packing, value_at
+from aigc.gan.penalties.contract import Discriminator, Scores, called, check_weight, drawn, look, packing, value_at
 from aigc.training import Noise, Schedule
 
-__all__ = ["R1", "R2", "WGANGP", "OneCentred", "ZeroCentred"]
+__all__ = ["R1", "R2", "WGANGP", "OneCentred", "ZeroCentred", "slopes"]
 
 
 @dataclass(frozen=True)
@@ -217,3 +217,9 @@ def _slope_between(scores: Scores, noise: Noise | None) -> Tensor:
 
 
 _AT_REAL = R1(0.0)  # asks for what a slope at `real` needs
+
+
+def slopes(discriminator: Discriminator, x: Tensor) -> Tensor:
+    """The gradient of each logit in its example, `(logits, numbers)`, without a graph behind it."""
+    looked = look(discriminator, x, x, penalties=[_AT_REAL], reads=["real"])
+    return _slope("real", looked.real_logits, looked.real).detach()

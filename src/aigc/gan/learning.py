@@ -1,0 +1,211 @@
+"""How a GAN is trained: two phases on the engine of `aigc.training`."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
+
+import torch
+from torch import nn
+
+from aigc._checks import fail, integer
+from aigc._models.data import check, check_told, first, parts, source
+from aigc.gan.files import loss_config, penalty_config
+from aigc.gan.penalties import R1, R2, Penalty, annealed, balance, default_gamma
+from aigc.gan.playing import discriminator_loss, generator_loss
+from aigc.training import EMA, Cosine, Every, History, Logger, Phase, Schedule, batches
+from aigc.training import fit as run
+from aigc.training.progress import Watcher
+
+if TYPE_CHECKING:
+    from aigc.gan.model import GAN
+
+__all__ = ["FitOptions", "default_penalties", "fit"]
+
+Optimizer = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
+
+_NONE = 1e-9  # the half-life, in examples, of an average that is the weights themselves
+
+
+class FitOptions(TypedDict, total=False):
+    """What `GAN.fit` takes besides data: see `fit`."""
+
+    steps: int | None
+    epochs: float | None
+    batch_size: int
+    seed: int | None
+    lr: float | tuple[float, float]
+    schedule: Schedule | None
+    optimizer: Optimizer | None
+    critics: int
+    average: float | None
+    accumulate: int
+    clip: float | None
+    precision: str
+    checkpoint_dir: str | Path | None
+    checkpoint_every: int
+    log_every: int
+    loggers: Sequence[Logger]
+    every: Sequence[Every]
+    progress: Watcher
+    workers: int
+
+
+def fit(
+    gan: "GAN",
+    data: Any,
+    *,
+    steps: int | None = None,
+    epochs: float | None = None,
+    batch_size: int = 64,
+    seed: int | None = None,
+    lr: float | tuple[float, float] = 2e-4,
+    schedule: Schedule | None = None,
+    optimizer: Optimizer | None = None,
+    critics: int = 1,
+    average: float | None = 20_000,
+    accumulate: int = 1,
+    clip: float | None = None,
+    precision: str = "float32",
+    checkpoint_dir: str | Path | None = None,
+    checkpoint_every: int = 1000,
+    log_every: int = 50,
+    loggers: Sequence[Logger] = (),
+    every: Sequence[Every] = (),
+    progress: Watcher = None,
+    workers: int = 0,
+) -> History:
+    r"""Trains a GAN: `gan.fit(data, ...)`.
+
+    In each step the discriminator moves, and then the generator, each on fresh noise. The learning rate falls to a quarter
+    along half a cosine, and the weight of the default penalties to a tenth, as in R3GAN (Huang et al., arXiv:2501.05441).
+
+    Args:
+        gan: The model.
+        data: A tensor or array `(n, *data)`; a tuple `(data, condition)` of such; a `Dataset` of examples or of such pairs;
+            a DataLoader or another iterable of batches; or the path of a folder of images, which have the model's shape.
+        steps: Of the whole run; 10,000, if neither this nor `epochs` is given. A run that goes on is given the same.
+        epochs: Of the whole run, in place of `steps`.
+        batch_size: Examples of a batch; of an epoch, the last few that fill none are left out.
+        seed: An int, or None for fresh entropy.
+        lr: Of Adam with beta (0, 0.99); two numbers are those of generator and discriminator.
+        schedule: What the learning rates are multiplied by, in place of `Cosine(steps, last=0.25)`.
+        optimizer: From the parameters of one player to an optimizer of torch, in place of Adam with `lr`.
+        critics: Steps of the discriminator to one of the generator, such as 5 for `losses.Wasserstein()`.
+        average: The half-life, in examples, of the average of the generator's weights, which samples are drawn with; None
+            draws them with the weights themselves.
+        accumulate: Micro-batches of a batch.
+        clip: The largest norm of a gradient, of each player.
+        precision: As for `aigc.training.Phase`; gradient penalties are computed in float32.
+        checkpoint_dir: As for `aigc.training.fit`; a run that was cut goes on, and ends as the uncut one.
+        checkpoint_every: As for `aigc.training.fit`.
+        log_every: As for `aigc.training.fit`.
+        loggers: As for `aigc.training.fit`.
+        every: As for `aigc.training.fit`; samples drawn there are those of the average.
+        progress: As for `aigc.training.fit`.
+        workers: As for `aigc.training.fit`.
+
+    Raises:
+        ParameterError: If the data is not what the model is about, before training.
+        TrainingError: If a loss or a gradient is not finite, or the generator has collapsed; the last checkpoint stays.
+    """
+    data = source(gan, data)
+    _check(gan, data, batch_size)
+    total = _steps(data, steps, epochs, batch_size)
+    chosen = default_penalties(gan, batch_size, total) if gan.penalties is None else gan.penalties
+    phases = _phases(
+        gan, chosen, lr, optimizer, critics,
+        accumulate=accumulate, clip=clip, precision=precision,
+        schedule=Cosine(total, last=0.25) if schedule is None else schedule,
+    )  # fmt: skip
+    ema = EMA(gan.generator, half_life=_NONE if average is None else average, ramp=0.05, average=gan.average)
+    gan.train()
+    try:
+        history = run(
+            phases, data, modules=gan.trained(), batch_size=batch_size, steps=total, seed=seed,
+            averages={"generator": ema}, checkpoint_dir=checkpoint_dir, checkpoint_every=checkpoint_every,
+            log_every=log_every, loggers=loggers, every=every, progress=progress, workers=workers, drop_last=True,
+            identity={
+                "latent": gan.latent, "loss": loss_config(gan.loss), "penalties": [penalty_config(p) for p in chosen],
+                "critics": critics,
+            },
+        )  # fmt: skip
+    finally:
+        gan.eval()
+    _warn(history)
+    return history
+
+
+def default_penalties(gan: "GAN", batch_size: int, steps: int) -> tuple[Penalty, ...]:
+    """R1 and R2 with the default gamma for data of the model's shape, which falls to a tenth."""
+    assert gan.shape is not None, "data were looked at"
+    gamma = default_gamma(gan.shape, batch_size) * (4 if gan.images else 1)  # the nets see images in [-1, 1]
+    schedule = annealed(gamma, steps=steps)
+    return R1(schedule), R2(schedule)
+
+
+def _check(gan: "GAN", data: Any, batch_size: int) -> None:
+    """Checks data and conditions, and tells the model their shape."""
+    seen = first(data, batch_size)
+    x = check(gan, seen, data)
+    if x is None:
+        if gan.shape is None:
+            raise fail("data", "something that can be looked at before training", data, "Say shape= when building the GAN.")
+        return
+    if not x.is_floating_point():
+        raise fail("data", "of floating numbers", x.dtype, "Call .float().")
+    if not bool(x.isfinite().all()):
+        raise fail("data", "finite", f"{int((~x.isfinite()).sum())} values that are NaN or infinite", "Clean the data.")
+    check_told((gan.generator, gan.discriminator), seen, data)
+    packs = int(getattr(gan.discriminator, "packing", 1))
+    if packs > 1 and parts(seen)[1] is not None:
+        raise fail("data", "without conditions where examples are packed", "conditions", "Give the examples alone.")
+    if batch_size % packs:
+        raise fail("batch_size", f"a multiple of {packs}, how many examples are packed", batch_size)
+    gan.shape = tuple(x.shape[1:])
+
+
+def _steps(data: Any, steps: int | None, epochs: float | None, batch_size: int) -> int:
+    if steps is not None or epochs is None:
+        if epochs is not None:
+            raise fail("steps", "given, or else epochs", (steps, epochs), "Give one of the two.")
+        return integer("steps", 10_000 if steps is None else steps, low=1)
+    known = batches(data, batch_size=batch_size, seed=0, drop_last=True).steps
+    if known is None:
+        raise fail("epochs", "left out where nobody knows how long the data is", epochs, "Give steps.")
+    return max(1, round(epochs * known))
+
+
+def _phases(
+    gan: "GAN",
+    penalties: Sequence[Penalty],
+    lr: float | tuple[float, float],
+    optimizer: Optimizer | None,
+    critics: int,
+    **how: Any,
+) -> list[Phase]:
+    rates = lr if isinstance(lr, tuple) else (lr, lr)
+
+    def chosen(net: nn.Module, rate: float) -> torch.optim.Optimizer:
+        parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
+        if optimizer is not None:
+            return optimizer(parameters)
+        return torch.optim.Adam(parameters, lr=rate, betas=(0.0, 0.99), fused=True)
+
+    move = chosen(gan.discriminator, rates[1]), chosen(gan.generator, rates[0])
+    return [
+        Phase("discriminator", discriminator_loss(gan, penalties), optimizer=move[0], **how),
+        Phase("generator", generator_loss(gan), optimizer=move[1], every=critics, **how),
+    ]
+
+
+def _warn(history: History) -> None:
+    """Says where the penalty was far too large or too small, over the last tenth of the run."""
+    values = history.values
+    if not values.get("discriminator/penalty") or history.done < 100:
+        return
+    last = max(1, len(history.steps) // 10)
+    means = [sum(values[name][-last:]) / last for name in ("discriminator/adversarial", "discriminator/penalty")]
+    warning = balance(*means).warning
+    if warning is not None:
+        warnings.warn(f"In the last steps {warning}", stacklevel=4)

@@ -1,0 +1,117 @@
+"""What the two players minimise: the phases of a GAN's training."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from aigc._models.data import parts
+from aigc.errors import TrainingError
+from aigc.gan.penalties import Penalty, look
+from aigc.training import Loss, Noise
+
+if TYPE_CHECKING:
+    from aigc.gan.model import GAN
+
+__all__ = ["call", "discriminator_loss", "generator_loss"]
+
+_LOOK = 100  # steps between two looks at whether the generator has collapsed
+_COLLAPSED = 1e-3  # of the spread of data
+_FEW = 8  # examples whose spread says too little
+
+
+def discriminator_loss(gan: "GAN", penalties: Sequence[Penalty]) -> Callable[[Any, Noise], Loss]:
+    """What the discriminator minimises: its part of the loss, and the penalties."""
+
+    def loss(batch: Any, noise: Noise) -> Loss:
+        real, told = _read(gan, batch)
+        with torch.no_grad():
+            fake = call(gan.generator, noise.normal(gan.latent, dtype=real.dtype), told)
+        real, fake = (gan.augmented(x, noise) for x in (real, fake))
+        scores = look(_judge(gan, told), real, fake, penalties=penalties)
+        value = gan.loss.discriminator(scores.real_logits, scores.fake_logits)
+        report = {
+            "real": scores.real_logits.mean(),
+            "fake": scores.fake_logits.mean(),
+            "adversarial": value,
+        }
+        if penalties:
+            report["penalty"] = sum(
+                (p.measure(scores, noise=noise, step=noise.step) for p in penalties), value.new_zeros(())
+            )
+            value = value + report["penalty"]
+        if gan.adaptive is not None:
+            gan.adaptive.update(scores.real_logits, scores.fake_logits if gan.loss.needs_real else None)
+            report["augmentation"] = gan.adaptive.p.clone()
+        return _with_classes(gan, Loss(value, report), real, told)
+
+    return loss
+
+
+def generator_loss(gan: "GAN") -> Callable[[Any, Noise], Loss]:
+    """What the generator minimises."""
+
+    def loss(batch: Any, noise: Noise) -> Loss:
+        real, told = _read(gan, batch)
+        fake = call(gan.generator, noise.normal(gan.latent, dtype=real.dtype), told)
+        spread = _spread(fake, real, noise.step)
+        judge, seen = _judge(gan, told), gan.augmented(fake, noise)
+        fake_logits, real_logits = judge(seen), None
+        if gan.loss.needs_real:
+            with torch.no_grad():
+                real_logits = judge(gan.augmented(real, noise))
+        value = gan.loss.generator(fake_logits, real_logits)
+        return _with_classes(gan, Loss(value, {"spread": spread}), seen, told)
+
+    return loss
+
+
+def call(net: nn.Module, x: Tensor, told: Tensor | None, **options: Any) -> Any:
+    """A net's output, with a condition if there is one."""
+    return net(x, **options) if told is None else net(x, told, **options)
+
+
+def _read(gan: "GAN", batch: Any) -> tuple[Tensor, Tensor | None]:
+    """Real examples in the nets' own range, and what the nets are told."""
+    x, told = parts(batch)
+    return gan.inward(x), told
+
+
+def _judge(gan: "GAN", told: Tensor | None) -> Callable[[Tensor], Tensor]:
+    if told is None:
+        return gan.discriminator
+    packs = getattr(gan.discriminator, "packing", 1)
+    assert packs == 1, "checked when the model was built"
+
+    def judge(x: Tensor) -> Tensor:
+        logits: Tensor = gan.discriminator(x, told)
+        return logits
+
+    return judge
+
+
+def _with_classes(gan: "GAN", loss: Loss, x: Tensor, told: Tensor | None) -> Loss:
+    """Adds what an auxiliary classifier says of classes, if there is one (Odena et al., arXiv:1610.09585)."""
+    if not gan.auxiliary or told is None:
+        return loss
+    error = F.cross_entropy(gan.discriminator.classify(x), told)  # type: ignore[operator]  # a method of our nets
+    return Loss(loss.value + error, {**loss.report, "classes": error})
+
+
+def _spread(fake: Tensor, real: Tensor, step: int) -> Tensor:
+    """How much fake examples differ from each other, as a share of how much real ones do.
+
+    Raises:
+        TrainingError: If they do not differ at all.
+    """
+    with torch.no_grad():
+        ours, theirs = (x.flatten(1).float().std(0).mean() if len(x) > 1 else x.new_ones(()) for x in (fake, real))
+        share = ours / theirs.clamp(min=1e-12)
+    if step % _LOOK == _LOOK - 1 and len(fake) >= _FEW and bool((theirs > 0) & (share < _COLLAPSED)):
+        raise TrainingError(
+            f"the generator has collapsed at step {step}: its examples differ {float(share):.1g} times as much as the "
+            "data. Go back to the last checkpoint with a larger gamma, lower the learning rate, or take Relativistic()."
+        )
+    return share
