@@ -72,10 +72,9 @@ def load(cls: type[G], folder: str | Path, own: Mapping[str, Any]) -> G:
     if "penalties" not in found and config.get("penalties") is not None:
         found["penalties"] = [_penalty(said) for said in config["penalties"]]
     if "augment" not in found and config.get("augment") is not None:
-        said = config["augment"]
-        found["augment"] = rebuilt(
-            "augment", _given(config, "augment") if said != "own" else _missing("augment"), _AUGMENTS
-        )
+        if config["augment"] == "own":
+            _missing("augment")
+        found["augment"] = rebuilt("augment", config["augment"], _AUGMENTS)
     if config.get("adaptive") is not None:
         found["adaptive"] = Adaptive(**config["adaptive"])
     shape = config.get("shape")

@@ -16,7 +16,7 @@ from aigc.gan.learning import FitOptions
 from aigc.gan.losses import Objective
 from aigc.gan.penalties import Penalty
 from aigc.gan.projection import Projection
-from aigc.nets import Condition, GANKind
+from aigc.nets import Condition, GANKind, paths
 from aigc.training import History, Noise
 
 __all__ = ["GAN"]
@@ -224,7 +224,7 @@ class GAN(nn.Module):
             `(steps, *data)`, or `(steps, batch, *data)`.
         """
         ends = [drawing.end(self, x, space, condition) for x in (a, b)]
-        way = nets.paths.between(*ends, steps=steps, spherical=space == "z" if spherical is None else spherical)
+        way = paths.between(*ends, steps=steps, spherical=space == "z" if spherical is None else spherical)
         one = way.ndim == 2
         told = None if condition is None else condition.repeat(len(way), *(1 for _ in condition.shape[1:]))
         found = self.generate(way if one else way.flatten(0, 1), condition=told, truncation=truncation, space=space)
@@ -241,7 +241,7 @@ class GAN(nn.Module):
         truncation: float | None = None,
     ) -> Tensor:
         """A closed walk through the space of latents, `(frames, *data)`: for `aigc.data.write_gif`."""
-        z = nets.paths.walk(self.latent, frames=frames, stops=stops, seed=seed)
+        z = paths.walk(self.latent, frames=frames, stops=stops, seed=seed)
         told = None if condition is None else condition.expand(len(z), *condition.shape[1:])
         return self.generate(z, condition=told, truncation=truncation)
 

@@ -38,9 +38,8 @@ def discriminator_loss(gan: "GAN", penalties: Sequence[Penalty]) -> Callable[[An
             "adversarial": value,
         }
         if penalties:
-            report["penalty"] = sum(
-                (p.measure(scores, noise=noise, step=noise.step) for p in penalties), value.new_zeros(())
-            )
+            costs = [penalty.measure(scores, noise=noise, step=noise.step) for penalty in penalties]
+            report["penalty"] = torch.stack(costs).sum()
             value = value + report["penalty"]
         if gan.adaptive is not None:
             gan.adaptive.update(scores.real_logits, scores.fake_logits if gan.loss.needs_real else None)
