@@ -5,9 +5,9 @@
 
 Grid: means {-4, -2, 0, 2, 4}^2, deviation 0.05. Ring: radius 1, deviation 0.01. A sample is of high quality within three
 deviations of a mean; a mode is found if one such sample is nearest to it; the reverse KL is that of the shares of the modes
-from uniform ones; 2,500 samples. A perfect sampler: 98.9%, and a reverse KL of .0048 and .0014. Published (10 runs), PacGAN4:
-grid 24.8 modes, 93.6%, .04 in 400,000 steps of 100; ring 7.8, 95.9%, .07. The same nets with the non-saturating loss and no
-penalty run beside it. Seeds that were done are kept: a run that was cut goes on.
+from uniform ones; 2,500 samples. A perfect sampler: 98.9%, and a reverse KL of .0048 and .0014. Published of PacGAN4, 10
+runs: grid 24.8 modes, 93.6%, .04, in 400,000 steps of 100; ring 7.8, 95.9%, .07. `--plain`: the non-saturating loss and
+no penalty, with the same nets. Seeds that were done are kept: a run that was cut goes on.
 """
 
 import argparse
