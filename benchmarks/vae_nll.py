@@ -22,7 +22,7 @@ from torch import Tensor
 import aigc
 from aigc import nets, random
 from aigc.device import threads
-from aigc.training import Cosine, CSVLogger, Linear
+from aigc.training import Cosine, CSVLogger, Linear, MuonAdamW
 from aigc.vae import ELBO, IWAE, likelihoods
 
 RESULTS = Path(__file__).parent / "results" / "vae_nll.json"
@@ -68,7 +68,7 @@ def mnist(given: argparse.Namespace) -> dict[str, Any]:
 
     train, test = (read(given.data, train=part).images for part in (True, False))
     test = (random.uniform(0, torch.arange(len(test))[:, None], torch.arange(784)).view_as(test) < test).float()
-    size = 64 if given.model == "hierarchical" else 100
+    size = 64 if given.model == "hierarchical" else 200 if given.muon and given.model == "vae" else 100
     steps = given.epochs * len(train) // size
     if given.model == "hierarchical":
         rising = ELBO(beta=Linear(0.1, 1.0, steps=2000))
@@ -78,18 +78,23 @@ def mnist(given: argparse.Namespace) -> dict[str, Any]:
         vae = build((1, 28, 28), 50, (200, 200), ELBO() if given.model == "vae" else IWAE(50), "tanh")
     if given.begin:
         vae.load_state_dict(aigc.VAE.from_pretrained(given.begin).state_dict())
+    muon = partial(MuonAdamW, lr=given.lr, adam_lr=min(given.lr, 2e-3))
     folder, start = Path(given.run), time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         vae.fit(
-            train, steps=steps, batch_size=size, seed=0, lr=given.lr, schedule=Cosine(steps, last=0.01), average=60_000,
-            transform=drawn, checkpoint_dir=folder / "steps", checkpoint_every=1000, log_every=600,
-            precision=given.precision, loggers=[CSVLogger(folder / "curve.csv")],
+            train, steps=steps, batch_size=size, seed=0, lr=given.lr, optimizer=muon if given.muon else None,
+            schedule=Cosine(steps, last=0.01), average=60_000, transform=drawn,
+            checkpoint_dir=folder / "steps", checkpoint_every=1000, log_every=600, precision=given.precision,
+            loggers=[CSVLogger(folder / "curve.csv")],
         )  # fmt: skip
     vae.save_pretrained(folder / "model")
     result = vae.log_likelihood(test[: given.test], samples=given.samples, chunk=100_000)
     print(f"mnist {given.model}: {-result.mean:.3f} nats, give or take {result.standard_error:.3f}")
-    key = f"mnist {given.model}, {given.epochs} epochs" + (f", from {Path(given.begin).parent.name}" if given.begin else "")
+    how = " of Muon" if given.muon else ""
+    key = f"mnist {given.model}, {given.epochs} epochs{how}" + (
+        f", from {Path(given.begin).parent.name}" if given.begin else ""
+    )
     hours = round((time.perf_counter() - start) / 3600, 2)
     return {key: {"nll": round(-result.mean, 3), "se": round(result.standard_error, 4), "samples": given.samples,
                   "test": len(test[: given.test]), "hours of this call": hours}}  # fmt: skip
@@ -107,6 +112,7 @@ def main() -> None:
     parser.add_argument("--model", choices=["vae", "iwae50", "hierarchical"], default="vae")
     parser.add_argument("--epochs", type=int, default=400)
     parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--muon", action="store_true", help="matrices by Muon, at --lr, and the rest by AdamW")
     parser.add_argument("--run", type=Path, default=Path("mnist-run"))
     parser.add_argument("--from", dest="begin", type=Path)
     parser.add_argument("--samples", type=int, default=5000)

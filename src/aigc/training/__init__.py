@@ -7,6 +7,7 @@ pieces.py       micro-batches, and processes
 batches.py      the order of examples
 schedules.py    numbers by step
 ema.py          averages of weights
+optimizers.py   Muon for matrices, AdamW for the rest
 state.py        checkpoints
 fit.py          a whole run; logs.py and progress.py, where its numbers go
 """
@@ -24,6 +25,7 @@ from aigc.training.fit import Every, History, fit
 from aigc.training.logs import CSVLogger, Logger, TensorBoardLogger
 from aigc.training.loop import train
 from aigc.training.noise import Noise
+from aigc.training.optimizers import MuonAdamW
 from aigc.training.phases import Loss, Phase, Step, decay_groups
 from aigc.training.pieces import Processes, processes
 from aigc.training.progress import Progress
@@ -43,6 +45,7 @@ __all__ = [
     "Linear",
     "Logger",
     "Loss",
+    "MuonAdamW",
     "Noise",
     "Order",
     "Phase",
