@@ -44,7 +44,9 @@ def expected(loss: losses.Objective, real: list[float], fake: list[float]) -> tu
     """Both players' losses in plain Python."""
     match loss:
         case losses.Minimax():
-            return mean([softplus(-r) for r in real]) + mean([softplus(f) for f in fake]), -mean([softplus(f) for f in fake])
+            return mean([softplus(-r) for r in real]) + mean([softplus(f) for f in fake]), -mean(
+                [softplus(f) for f in fake]
+            )
         case losses.NonSaturating():
             both = mean([softplus(-r) for r in real]) + mean([softplus(f) for f in fake])
             return both, mean([softplus(-f) for f in fake])

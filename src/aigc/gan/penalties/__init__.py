@@ -8,6 +8,7 @@ gamma.py        how large a weight: a default, annealing, and whether it was too
 """
 
 from aigc.gan.penalties.contract import Discriminator, Penalty, Scores, look
+from aigc.gan.penalties.gamma import Balance, annealed, balance, default_gamma
 from aigc.gan.penalties.gradients import R1, R2, WGANGP, OneCentred, ZeroCentred
 from aigc.gan.penalties.logits import Consistency, LeCam
 from aigc.gan.penalties.packing import Packed
@@ -16,6 +17,7 @@ __all__ = [
     "R1",
     "R2",
     "WGANGP",
+    "Balance",
     "Consistency",
     "Discriminator",
     "LeCam",
@@ -24,5 +26,8 @@ __all__ = [
     "Penalty",
     "Scores",
     "ZeroCentred",
+    "annealed",
+    "balance",
+    "default_gamma",
     "look",
 ]
