@@ -558,7 +558,7 @@ torch.manual_seed(0)
 net = Packed(nn.Sequential(nn.Flatten(), nn.Linear(32, 8), nn.Tanh(), nn.Linear(8, 1)), 2).double()
 generator = nn.Sequential(nn.Linear(2, 16), nn.Unflatten(1, (1, 4, 4))).double()
 data = torch.randn(8, 1, 4, 4, dtype=torch.float64)
-lecam, control = LeCam(0.5, decay=0.8).double(), Adaptive(speed=100, every=2)
+lecam, control = LeCam(0.5, decay=0.8).double(), Adaptive(-0.9, speed=100, every=2)
 augment = DiffAugment()
 penalties = [R1(0.5), R2(0.5), WGANGP(2.0), OneCentred(1.0, one_sided=True), lecam, Consistency(1.0, augment)]
 objective = losses.NonSaturating()
@@ -609,6 +609,7 @@ def test_two_processes_are_penalised_as_one(tmp_path: Path) -> None:
     for name, value in whole["state"].items():
         torch.testing.assert_close(halves["state"][name], value, rtol=1e-9, atol=1e-12)
     assert int(whole["state"]["lecam.calls"]) == 6
+    assert float(whole["state"]["control.p"]) > 0.1, "it has moved, in steps of all examples"
 
 
 def test_the_default_gamma() -> None:
