@@ -1,9 +1,10 @@
-"""The Dirac-GAN (Mescheder et al., arXiv:1801.04406), played by the real training loop with losses and penalties of the library.
+"""The Dirac-GAN (Mescheder et al., arXiv:1801.04406), played by the real loop with losses and penalties of the library.
 
 Data are at 0, the generator writes its one parameter theta, and the discriminator is D(x) = psi x. What SGD does to the two
 is known in closed form, and converges or not as the paper says.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -160,8 +161,8 @@ def test_the_loop_goes_the_way_of_the_recurrence_bit_for_bit(name: str, gamma: f
         for t in (-3.0, -0.1, 0.0, 0.7, 5.0):
             assert [exact(t) for exact in EXACT[name]] == pytest.approx([slope(t) for slope in slopes], rel=4e-16)
         slopes = EXACT[name]
-    way = play(loss, [R1(gamma)] if gamma else [], steps=60, simultaneous=simultaneous)
-    assert way == list(recurrence(*slopes, steps=60, gamma=gamma, simultaneous=simultaneous))
+    way = play(loss, [R1(gamma)] if gamma else [], steps=40, simultaneous=simultaneous)
+    assert way == list(recurrence(*slopes, steps=40, gamma=gamma, simultaneous=simultaneous))
 
 
 def test_the_order_of_phases_and_how_often_they_play() -> None:
@@ -197,7 +198,7 @@ def test_radii_after_300_steps(loss: losses.Objective, gamma: float, expected: f
 
 def test_without_a_penalty_each_step_makes_wassersteins_radius_longer_by_the_same_factor() -> None:
     way = play(losses.Wasserstein(), [], steps=50, simultaneous=True)
-    for before, after in zip(way, way[1:], strict=False):
+    for before, after in itertools.pairwise(way):
         assert math.hypot(*after) / math.hypot(*before) == pytest.approx(math.sqrt(1 + RATE**2), rel=1e-14)
 
 
@@ -205,8 +206,9 @@ def test_in_turns_without_a_penalty_the_orbit_is_bounded_and_never_ends() -> Non
     way = play(losses.Minimax(), [], steps=300, order=("generator", "discriminator"))
     assert ratio(way) == pytest.approx(1.0408, abs=5e-5)
     radii = [math.hypot(*point) / math.sqrt(2) for point in way]
-    assert min(radii) > 0.5 and max(radii) < 1.1
-    assert 0.9 < ratio(play(losses.Minimax(), [], steps=1000)) < 1.1
+    assert min(radii) > 0.5
+    assert max(radii) < 1.1
+    assert 0.9 < ratio(play(losses.Minimax(), [], steps=500)) < 1.1
 
 
 def test_the_rate_of_convergence_is_the_spectral_radius() -> None:
@@ -244,24 +246,26 @@ PENALTIES: dict[str, tuple[list[Any], bool]] = {
 def test_zero_centred_penalties_converge_and_nothing_else_does(loss: str, penalty: str) -> None:
     """The paper's table: linear convergence to the equilibrium, or none."""
     given, converges = PENALTIES[penalty]
-    way = play(TABLE[loss], given, steps=300, simultaneous=True, start=(0.5, 0.5))
-    radii = [math.hypot(*point) for point in way[200:]]
+    way = play(TABLE[loss], given, steps=150, simultaneous=True, start=(0.5, 0.5))
+    radii = [math.hypot(*point) for point in way[100:]]
     if converges:
-        assert max(radii) < 1e-4 * math.hypot(*way[0])
+        assert math.hypot(*way[-1]) < 1e-4 * math.hypot(*way[0])
     else:
         assert max(radii) > 0.3, "it stays away, or comes back"
 
 
 def test_labels_that_are_not_about_0_leave_a_critic_without_bias_nothing_to_learn() -> None:
     """With labels 0 and 1 the critic descends psi theta^2: no force at the equilibrium, so any theta is one."""
-    way = play(losses.LeastSquares(), [R1(1.0)], steps=400, simultaneous=True, start=(0.5, 0.5))
-    assert abs(way[-1][1]) < 1e-6 and abs(way[-1][0]) > 0.3
+    way = play(losses.LeastSquares(), [R1(1.0)], steps=200, simultaneous=True, start=(0.5, 0.5))
+    assert abs(way[-1][1]) < 1e-6
+    assert abs(way[-1][0]) > 0.3
 
 
 def test_one_gaussian_is_learned() -> None:
-    """An affine generator and a quadratic critic, which sees mean and variance, find both (mean 3, deviation 0.5)."""
-    rng = torch.Generator().manual_seed(0)
-    data = 3 + 0.5 * torch.randn(512, 1, generator=rng, dtype=F64)
+    """An affine generator and a quadratic critic, which sees mean and variance, find both (mean 1, deviation 0.5)."""
+    data = 1 + 0.5 * torch.randn(256, 1, generator=torch.Generator().manual_seed(0), dtype=F64)
+    normal = torch.special.ndtri((torch.arange(256, dtype=F64)[:, None] + 0.5) / 256)  # without the noise of drawing it
+    normal = normal / normal.std(correction=0)
     generator = nn.utils.skip_init(nn.Linear, 1, 1, dtype=F64)
     critic = nn.utils.skip_init(nn.Linear, 2, 1, dtype=F64)
     with torch.no_grad():
@@ -272,29 +276,25 @@ def test_one_gaussian_is_learned() -> None:
     def sees(x: Tensor) -> Tensor:
         return critic(torch.cat([x, x.square()], 1))
 
-    loss, penalties = losses.Relativistic(), [R1(0.1), R2(0.1)]
+    loss, penalties = losses.Relativistic(), [R1(1.0), R2(1.0)]
 
     def discriminate(real: Tensor, noise: Any) -> Tensor:
-        scores = look(sees, real, generator(noise.normal(1, dtype=F64)), penalties=penalties)
+        scores = look(sees, real, generator(normal), penalties=penalties)
         value = loss.discriminator(scores.real_logits, scores.fake_logits)
-        return value + sum(penalty.measure(scores, noise=noise, step=noise.step) for penalty in penalties)
+        return value + sum(penalty.measure(scores, noise=noise) for penalty in penalties)
 
     def generate(real: Tensor, noise: Any) -> Tensor:
-        return loss.generator(sees(generator(noise.normal(1, dtype=F64))), sees(real))
+        return loss.generator(sees(generator(normal)), sees(real))
 
+    rate = Cosine(300, last=0.001)
     phases = [
-        Phase(
-            name,
-            function,
-            optimizer=torch.optim.Adam(net.parameters(), lr=0.05, betas=(0.0, 0.99)),
-            schedule=Cosine(400, last=0.001),
-        )
+        Phase(name, function, optimizer=torch.optim.Adam(net.parameters(), lr=0.05, betas=(0.0, 0.99)), schedule=rate)
         for name, function, net in (("discriminator", discriminate, critic), ("generator", generate, generator))
     ]
-    for _ in train(phases, [data] * 400, seed=0):
+    for _ in train(phases, [data] * 300, seed=0):
         pass
     mean, deviation = float(generator.bias.detach()), float(generator.weight.detach().abs())
-    assert mean == pytest.approx(float(data.mean()), abs=0.01)
-    assert deviation == pytest.approx(float(data.std()), abs=0.01)
-    quantiles = torch.distributions.Normal(mean, deviation).icdf((torch.arange(2048, dtype=F64) + 0.5) / 512)
+    assert mean == pytest.approx(float(data.mean()), abs=1e-3)
+    assert deviation == pytest.approx(float(data.std(correction=0)), abs=1e-3)
+    quantiles = torch.distributions.Normal(mean, deviation).icdf((torch.arange(256, dtype=F64) + 0.5) / 256)
     assert float((quantiles - data[:, 0].sort().values).abs().mean()) < 0.05, "the distance of Wasserstein"

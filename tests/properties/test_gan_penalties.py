@@ -1,6 +1,8 @@
-"""The laws of penalties: closed forms for linear and quadratic critics, single examples, finite differences, two processes."""
+"""The laws of penalties: closed forms, single examples, finite differences, compiled graphs, two processes."""
 
 import copy
+import dataclasses
+import json
 import math
 import os
 import subprocess
@@ -19,7 +21,21 @@ from torch import Tensor, nn
 from aigc.errors import ParameterError, TypeParameterError
 from aigc.gan import losses, penalties
 from aigc.gan.augment import DiffAugment
-from aigc.gan.penalties import R1, R2, WGANGP, Consistency, LeCam, OneCentred, Packed, Scores, ZeroCentred, look
+from aigc.gan.penalties import (
+    R1,
+    R2,
+    WGANGP,
+    Consistency,
+    LeCam,
+    OneCentred,
+    Packed,
+    Scores,
+    ZeroCentred,
+    annealed,
+    balance,
+    default_gamma,
+    look,
+)
 from aigc.training import Linear, Noise
 
 SEEDS = st.integers(0, 10**6)
@@ -128,11 +144,14 @@ def test_a_penalty_moves_the_discriminator_only_and_its_gradient_is_that_of_fini
         return penalty(x, real, generator(z), noise=noise_of(5))
 
     value(net).backward()
-    assert generator.weight.grad is None and generator.bias.grad is None and real.grad is None
+    assert generator.weight.grad is None
+    assert generator.bias.grad is None
+    assert real.grad is None
     step = 1e-5
     for place in range(len(list(net.parameters())) - 1):  # all but the last bias, which changes no slope
         found = list(net.parameters())[place].grad
-        assert found is not None and float(found.abs().max()) > 1e-6
+        assert found is not None
+        assert float(found.abs().max()) > 1e-6
         for entry in range(0, found.numel(), 3):
             ends = []
             for sign in (1, -1):
@@ -222,7 +241,8 @@ def test_without_gradients_a_penalty_is_a_number() -> None:
         expected = penalty(net, real, fake, noise=noise_of(3))
         with torch.no_grad():
             found = penalty(net, real, fake, noise=noise_of(3))
-        assert not found.requires_grad and float(found) == float(expected.detach())
+        assert not found.requires_grad
+        assert float(found) == float(expected.detach())
 
 
 def test_fresh_noise_differs_and_given_noise_does_not() -> None:
@@ -248,7 +268,8 @@ def test_half_precision_does_not_touch_a_penalty() -> None:
             with torch.autocast("cpu", dtype=dtype):
                 found = penalty(net, real.bfloat16().float(), fake.to(dtype).float(), noise=noise_of(8))
                 same = penalty(net, real, fake, noise=noise_of(8))
-            assert same.dtype == torch.float32 and torch.equal(same, expected)
+            assert same.dtype == torch.float32
+            assert torch.equal(same, expected)
             assert torch.autograd.grad(same, net[0].weight, retain_graph=True)[0].equal(slopes[0])
             assert found.dtype == torch.float32
         if not isinstance(penalty, ZeroCentred):  # whose lines are others in another type
@@ -367,7 +388,8 @@ def test_packing_joins_consecutive_examples_along_channels(seed: int, packs: int
     assert np.array_equal(seen[0].numpy(), expected)
     assert logits.shape == (packs,)
     if m == 1:
-        assert torch.equal(seen[0], x) and torch.equal(logits, Reads()(x))
+        assert torch.equal(seen[0], x)
+        assert torch.equal(logits, Reads()(x))
 
 
 def test_penalties_of_packs_are_those_of_the_unpacked_net_on_joined_examples() -> None:
@@ -536,7 +558,7 @@ torch.manual_seed(0)
 net = Packed(nn.Sequential(nn.Flatten(), nn.Linear(32, 8), nn.Tanh(), nn.Linear(8, 1)), 2).double()
 generator = nn.Sequential(nn.Linear(2, 16), nn.Unflatten(1, (1, 4, 4))).double()
 data = torch.randn(8, 1, 4, 4, dtype=torch.float64)
-lecam, control = LeCam(0.5, decay=0.8).double(), Adaptive(speed=100, every=2)
+lecam, control = LeCam(0.5, decay=0.8).double(), Adaptive(-0.9, speed=100, every=2)
 augment = DiffAugment()
 penalties = [R1(0.5), R2(0.5), WGANGP(2.0), OneCentred(1.0, one_sided=True), lecam, Consistency(1.0, augment)]
 objective = losses.NonSaturating()
@@ -587,6 +609,60 @@ def test_two_processes_are_penalised_as_one(tmp_path: Path) -> None:
     for name, value in whole["state"].items():
         torch.testing.assert_close(halves["state"][name], value, rtol=1e-9, atol=1e-12)
     assert int(whole["state"]["lecam.calls"]) == 6
+    assert float(whole["state"]["control.p"]) > 0.1, "it has moved, in steps of all examples"
+
+
+def test_the_default_gamma() -> None:
+    assert default_gamma((1, 28, 28), 64) == pytest.approx(0.064 * 784 / 64)
+    assert default_gamma((3, 32, 16), 512) == pytest.approx(0.064 * 512 / 256), "colours count once, large batches as 256"
+    assert default_gamma((1, 4096), 32) == pytest.approx(0.064 * 4096 / 32)
+    assert default_gamma((40,), 8) == 0.05
+    # What R3GAN begins with, on images in [-1, 1].
+    published = {(32, 4096): 0.5, (64, 4096): 1.0, (64, 256): 2.0, (256, 256): 150.0}
+    for (side, batch), gamma in published.items():
+        assert 1 / 4.2 < 4 * default_gamma((3, side, side), batch) / gamma < 4.2
+    assert 4 * default_gamma((3, 32, 32), 512) / 0.05 == pytest.approx(20.48)
+    for shape, batch in (((), 1), ((1, 2, 3, 4), 1), ((0,), 1), ((2,), 0)):
+        with pytest.raises(ParameterError):
+            default_gamma(shape, batch)
+
+
+def test_annealing_is_a_schedule_of_numbers() -> None:
+    line = annealed(0.5, steps=100)
+    assert [line(0), line(100), line(10**6)] == pytest.approx([0.5, 0.05, 0.05])
+    values = [line(step) for step in range(101)]
+    assert values == sorted(values, reverse=True)
+    assert values[50] == pytest.approx(0.275)
+    assert type(line)(**json.loads(json.dumps(dataclasses.asdict(line)))) == line
+    assert annealed(0.5, steps=100, last=0.01)(100) == pytest.approx(0.005)
+    for bad in ({"gamma": -1.0}, {"last": 2.0}, {"steps": 0}):
+        with pytest.raises(ParameterError):
+            annealed(**({"gamma": 1.0, "steps": 9} | bad))
+
+
+@given(loss=st.floats(-100, 100), cost=st.floats(0, 1e6))
+def test_balance_warns_where_a_penalty_dominates_or_vanishes(loss: float, cost: float) -> None:
+    found = balance(torch.tensor(loss, dtype=F64), cost)
+    assert (found.adversarial, found.penalty) == (loss, cost)
+    if cost > 10.001 * abs(loss):
+        assert "it dominates. Lower gamma" in found.warning
+        assert found.ratio > 10
+    elif cost < 0.9999e-4 * abs(loss) or cost == 0:
+        assert "it vanishes. Raise gamma" in found.warning
+        assert found.ratio < 1e-4
+    elif 1.0001e-4 * abs(loss) < cost < 9.999 * abs(loss):
+        assert found.warning is None
+        assert found.ratio == pytest.approx(cost / abs(loss))
+
+
+def test_balance_takes_no_nonsense() -> None:
+    for bad in (math.nan, math.inf):
+        with pytest.raises(ParameterError, match="adversarial must be a finite number"):
+            balance(bad, 1.0)
+    with pytest.raises(ParameterError, match="penalty must be a number of at least 0"):
+        balance(1.0, -1.0)
+    with pytest.raises(TypeParameterError, match="penalty must be a number or a scalar tensor"):
+        balance(1.0, torch.zeros(2))
 
 
 def test_what_is_exported_is_there() -> None:

@@ -84,18 +84,15 @@ def test_every_likelihood_goes_through_every_door(likelihood: Any, kind: str, tm
     assert torch.equal(again.sample(2, seed=1, noise=True), vae.sample(2, seed=1, noise=True))
 
 
-@given(n=st.integers(1, 6), seed=st.integers(0, 2**40), data=st.data())
+@given(n=st.integers(1, 40), seed=st.integers(0, 2**40), data=st.data())
 @settings(max_examples=15)
 def test_a_sample_owes_nothing_to_the_others(n: int, seed: int, data: st.DataObject) -> None:
     vae = small(prior=priors.Mixture(3, components=2))
     whole = vae.sample(n, seed=seed)
-    assert torch.equal(whole, vae.sample(n, seed=seed))
     i = data.draw(st.integers(0, n - 1))
     from aigc import random
 
-    alone = vae.sample(1, seed=[random.stream(seed, i)])
-    # A product of matrices may round a row otherwise in another batch.
-    torch.testing.assert_close(alone[0], whole[i], rtol=1e-5, atol=1e-6)
+    assert torch.equal(vae.sample(1, seed=[random.stream(seed, i)])[0], whole[i])
 
 
 def test_a_log_likelihood_is_the_same_in_any_chunks_and_above_the_bound() -> None:

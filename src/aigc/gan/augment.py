@@ -146,7 +146,8 @@ class Adaptive(nn.Module):
         """Takes a batch of real examples in, and moves p at every `every`-th call. Call it once a step.
 
         Args:
-            real_logits: `(b,)` or `(b, 1)`, of the examples of this process.
+            real_logits: `(b,)` or `(b, 1)`, of the examples of this process. What is read at once, as by
+                `penalties.Packed`, counts as one.
             fake_logits: As many, to be given where the loss is relativistic: such logits have no zero, so that signs of
                 differences are looked at.
         """

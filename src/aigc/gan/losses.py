@@ -69,6 +69,7 @@ class Minimax:
     generator's gradient vanishes: it is $-\sigma(D(G(z)))$ per logit. `NonSaturating` mends that.
 
     Example:
+        >>> import torch
         >>> loss = Minimax()
         >>> loss.discriminator(torch.zeros(4), torch.zeros(4)), loss.generator(torch.zeros(4))
         (tensor(1.3863), tensor(-0.6931))
@@ -87,7 +88,7 @@ class Minimax:
 
 @dataclass(frozen=True)
 class NonSaturating:
-    r"""The discriminator of `Minimax`, and a generator that learns most where it fails (Goodfellow et al., arXiv:1406.2661).
+    r"""The discriminator of `Minimax`; the generator learns most where it fails (Goodfellow et al., arXiv:1406.2661).
 
     $$ L_D = -\mathbb{E} \log \sigma(D(x)) - \mathbb{E} \log(1 - \sigma(D(G(z)))), \qquad
        L_G = -\mathbb{E} \log \sigma(D(G(z))) $$
@@ -96,6 +97,7 @@ class NonSaturating:
     it is fooled.
 
     Example:
+        >>> import torch
         >>> loss = NonSaturating()
         >>> loss.discriminator(torch.zeros(4), torch.zeros(4)), loss.generator(torch.tensor([-50.0]))
         (tensor(1.3863), tensor(50.))
@@ -128,6 +130,7 @@ class LeastSquares:
             $\chi^2$ divergence at the best discriminator.
 
     Example:
+        >>> import torch
         >>> LeastSquares().discriminator(torch.zeros(4), torch.zeros(4))
         tensor(0.5000)
     """
@@ -162,6 +165,7 @@ class Hinge:
     Beyond its margin of 1 the discriminator has no gradient.
 
     Example:
+        >>> import torch
         >>> Hinge().discriminator(torch.tensor([0.0, 5.0]), torch.tensor([-5.0, 0.0]))
         tensor(1.)
     """
@@ -188,6 +192,7 @@ class Wasserstein:
     of slope at most 1, $-L_D$ has the supremum $W_1(p, q)$; without such a bound, as by `penalties.WGANGP`, it has none.
 
     Example:
+        >>> import torch
         >>> loss = Wasserstein()
         >>> loss.discriminator(torch.tensor([3.0]), torch.tensor([1.0])), loss.generator(torch.tensor([1.0]))
         (tensor(-2.), tensor(-1.))
@@ -222,6 +227,7 @@ class Relativistic:
         pairing: `"logistic"`, `"hinge"` or `"least_squares"`.
 
     Example:
+        >>> import torch
         >>> loss = Relativistic()
         >>> loss.discriminator(torch.tensor([7.0, 9.0]), torch.tensor([7.0, 9.0]))
         tensor(0.6931)

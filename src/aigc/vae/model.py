@@ -274,7 +274,7 @@ class VAE(nn.Module):
         Args:
             n: How many.
             seed: An int, from which sample i takes the stream (seed, i); or one int per sample; or None for fresh entropy.
-                A sample depends on its own seed alone, whoever else is drawn.
+                A sample depends on its own seed alone, whoever else is drawn, to the bit on a CPU.
             condition: What the decoder is told, one for each sample.
             prior: Where codes come from, such as what `fit_mixture` returned; the model's own by default.
             noise: Whether data are drawn from p(x | z); else its mean is returned.
@@ -284,9 +284,10 @@ class VAE(nn.Module):
         """
         seeds = random.streams(seed, integer("n", n, low=1))
         z = (self.prior if prior is None else prior).sample(seeds).to(self.device)
+        check_codes(z, self.latent)
+        parameters = nets.in_groups(self.decoder, [z] if condition is None else [z, condition])
         if not noise:
-            return self._mean(z, condition)
-        parameters = coding.told(self.decoder, z, condition)
+            return self._shown(self.likelihood.mean(parameters, self.shape))
         return self._shown(self.likelihood.sample(parameters, seeds.to(self.device), self.shape))
 
     @torch.no_grad()

@@ -41,8 +41,8 @@ class Scores(NamedTuple):
 class Penalty(Protocol):
     """What is added to the discriminator's loss: a frozen dataclass, or a module where it has a memory.
 
-    `penalty(discriminator, real, fake)` looks at the batch itself. A training step that has D(real) and D(fake) already, for
-    the loss, gives them to `measure`, so that R1 and R2 cost no forward of their own:
+    `penalty(discriminator, real, fake)` looks at the batch itself. A training step has D(real) and D(fake) already, for the
+    loss, and gives them to `measure`, so that R1 and R2 cost no forward of their own:
 
         scores = look(discriminator, real, fake, penalties=penalties)
         loss = objective.discriminator(scores.real_logits, scores.fake_logits)
@@ -96,9 +96,13 @@ def look(
 ) -> Scores:
     """Has a discriminator look at real and fake examples, in a way that suits some penalties.
 
-    Real and fake are cut from the graphs behind them. Where a penalty needs gradients, the discriminator works with autocast
-    off and on examples of float32 at least, unless its own parameters are narrower: squares of small gradients underflow in
-    half precision.
+    Real and fake are cut from the graphs behind them. Where a penalty needs gradients, the discriminator works without
+    autocast and on examples of float32 at least, unless its own parameters are narrower: squares of small gradients
+    underflow in half precision.
+
+    A discriminator compiled by `torch.compile` has no second derivative, and so no penalty on its gradient: torch raises a
+    RuntimeError. What can be compiled is a whole step, its gradients included, under
+    `torch._dynamo.config.patch(trace_autograd_ops=True)` (torch 2.13).
 
     Args:
         discriminator: From `(b, *data)` to logits `(b,)` or `(b, 1)`.

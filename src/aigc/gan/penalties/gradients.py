@@ -4,8 +4,8 @@ All are means over examples of a function of that example's gradient, so a penal
 as long as the discriminator does not mix examples. Where `Packed` has it read several at once, the gradient in all of them
 counts as one.
 
-The weight of those that are called gamma stands before half the square, as in StyleGAN, StudioGAN and R3GAN. Mescheder's own
-code has no half: its 10 is our 20.
+A weight called gamma stands before half the square, as in StyleGAN, StudioGAN and R3GAN. Mescheder's own code has no half:
+its 10 is our 20.
 """
 
 from dataclasses import dataclass
@@ -59,8 +59,8 @@ class R2:
 
     $$ \frac{\gamma}{2}\, \mathbb{E}\, \|\nabla_x D(x)\|^2, \qquad x = G(z) $$
 
-    The relativistic loss needs R1 and R2 both (Huang et al., arXiv:2501.05441). Near the equilibrium they are one penalty of
-    twice the weight.
+    The relativistic loss needs both R1 and R2 (Huang et al., arXiv:2501.05441). Near the equilibrium they are one penalty
+    of twice the weight.
 
     Args:
         gamma: A number of at least 0 or a schedule.
@@ -147,7 +147,8 @@ class OneCentred:
         # The norm of torch has the gradient 0 at 0, where that of a square root of squares is NaN.
         excess = torch.linalg.vector_norm(_slope_between(scores, noise), dim=1) - 1
         excess = excess.clamp(min=0) if self.one_sided else excess
-        return value_at(self.gamma, step) / 2 * excess.square().mean()
+        found: Tensor = value_at(self.gamma, step) / 2 * excess.square().mean()
+        return found
 
     __call__ = called
 
@@ -159,8 +160,8 @@ class WGANGP:
     $$ \lambda\, \mathbb{E}\, (\|\nabla_{\hat x} D(\hat x)\| - 1)^2, \qquad \hat x = u\, x + (1 - u)\, G(z), \quad
        u \sim U(0, 1) $$
 
-    The norm is that of each example's own gradient. It is `OneCentred(2 * weight)`: the paper's weight has no half. It costs
-    a forward of the discriminator, and does not converge near the equilibrium (Mescheder et al., arXiv:1801.04406).
+    The norm is that of each example's own gradient. It is `OneCentred(2 * weight)`, for the paper's weight has no half. It
+    costs a forward of the discriminator, and does not converge near the equilibrium (Mescheder et al., arXiv:1801.04406).
 
     Args:
         weight: $\lambda$, a number of at least 0 or a schedule.
