@@ -262,7 +262,7 @@ def test_collapse_is_named_and_the_last_checkpoint_stays(tmp_path: Path) -> None
             return self.mean.expand(len(z), 2)
 
     gan = GAN(Same(), nets.MLPDiscriminator((2,), hidden=(8,)), latent=3)
-    with pytest.raises(TrainingError, match="the generator has collapsed at step 99"):
+    with pytest.raises(TrainingError, match="the generator has collapsed at step 100"):
         fitted(gan, points(32), steps=200, checkpoint_dir=tmp_path, checkpoint_every=50)
     assert (tmp_path / "step-000000050").is_dir()
     assert not gan.training

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["call", "discriminator_loss", "generator_loss"]
 
-_LOOK = 100  # steps between two looks at whether the generator has collapsed
+_MEASURE, _LOOK = 10, 100  # steps between two measurements of spread; from which on it may be too small
 _COLLAPSED = 1e-3  # of the spread of data
 _FEW = 8  # examples whose spread says too little
 
@@ -55,14 +55,14 @@ def generator_loss(gan: "GAN") -> Callable[[Any, Noise], Loss]:
     def loss(batch: Any, noise: Noise) -> Loss:
         real, told = _read(gan, batch)
         fake = call(gan.generator, noise.normal(gan.latent, dtype=real.dtype), told)
-        spread = _spread(fake, real, noise.step)
+        report = {} if noise.step % _MEASURE else {"spread": _spread(fake, real, noise.step)}
         judge, seen = _judge(gan, told), gan.augmented(fake, noise)
         fake_logits, real_logits = judge(seen), None
         if gan.loss.needs_real:
             with torch.no_grad():
                 real_logits = judge(gan.augmented(real, noise))
         value = gan.loss.generator(fake_logits, real_logits)
-        return _with_classes(gan, Loss(value, {"spread": spread}), seen, told)
+        return _with_classes(gan, Loss(value, report), seen, told)
 
     return loss
 
@@ -108,7 +108,7 @@ def _spread(fake: Tensor, real: Tensor, step: int) -> Tensor:
     with torch.no_grad():
         ours, theirs = (x.flatten(1).float().std(0).mean() if len(x) > 1 else x.new_ones(()) for x in (fake, real))
         share = ours / theirs.clamp(min=1e-12)
-    if step % _LOOK == _LOOK - 1 and len(fake) >= _FEW and bool((theirs > 0) & (share < _COLLAPSED)):
+    if step >= _LOOK and len(fake) >= _FEW and bool((theirs > 0) & (share < _COLLAPSED)):
         raise TrainingError(
             f"the generator has collapsed at step {step}: its examples differ {float(share):.1g} times as much as the "
             "data. Go back to the last checkpoint with a larger gamma, lower the learning rate, or take Relativistic()."
