@@ -5,7 +5,7 @@
 
 mnist: Frechet distance, density and coverage of 10,000 samples against the 10,000 test images, in features of a classifier
 of at least 99%; beside it the same for 10,000 training images, and for a DCGAN with the non-saturating loss (`--plain`).
-stacked: a digit in each of three channels; modes found of 1,000, and the KL of their shares from uniform ones, by the labels
+stacked: a digit in each of three channels; modes found of 1,000, and the KL of their shares from uniform ones, by labels
 of the classifier on 26,000 samples. Published: R3GAN's ablation 1,000 modes and .078, PacDCGAN 1,000 and .06, DCGAN 99 and
 3.4; a perfect sampler has about .02. A run that was cut goes on.
 """

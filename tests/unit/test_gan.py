@@ -284,6 +284,15 @@ def test_a_penalty_that_dominates_is_said() -> None:
         fitted(gan, points(64), steps=100, lr=0.0)
 
 
+def test_a_penalty_that_vanishes_is_said_but_at_the_goal() -> None:
+    tiny = [penalties.R1(1e-9)]
+    with pytest.warns(UserWarning, match="it vanishes"):
+        fitted(flat(penalties=tiny), points(64) + 30, steps=100, lr=(0.0, 1e-2))  # real and fake are told apart at once
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fitted(flat(penalties=tiny), points(64), steps=100, lr=0.0)
+
+
 def test_health_says_what_is_wrong() -> None:
     gan = flat()
     with torch.no_grad():

@@ -132,7 +132,7 @@ def fit(
         )  # fmt: skip
     finally:
         gan.eval()
-    _warn(history)
+    _warn(gan, history)
     return history
 
 
@@ -199,13 +199,17 @@ def _phases(
     ]
 
 
-def _warn(history: History) -> None:
-    """Says where the penalty was far too large or too small, over the last tenth of the run."""
+def _warn(gan: "GAN", history: History) -> None:
+    """Says where the penalty was far too large or too small, over the last tenth of the run.
+
+    Where the discriminator cannot tell, its slopes are 0, and so is the penalty: that is the goal, and no reason to warn.
+    """
     values = history.values
     if not values.get("discriminator/penalty") or history.done < 100:
         return
     last = max(1, len(history.steps) // 10)
     means = [sum(values[name][-last:]) / last for name in ("discriminator/adversarial", "discriminator/penalty")]
     warning = balance(*means).warning
-    if warning is not None:
+    blind = float(gan.loss.discriminator(torch.zeros(2), torch.zeros(2)))  # the loss of one that cannot tell
+    if warning is not None and not (means[1] < means[0] and means[0] > 0.8 * blind > 0):
         warnings.warn(f"In the last steps {warning}", stacklevel=4)
