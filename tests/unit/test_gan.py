@@ -297,6 +297,22 @@ def test_a_penalty_that_vanishes_is_said_but_at_the_goal() -> None:
         warn(flat(), history(math.log(2)))
 
 
+def test_a_transform_changes_what_both_players_see() -> None:
+    seen = []
+
+    def shifted(x: Tensor, noise: Any) -> Tensor:
+        seen.append(noise.uniform(1))
+        return x
+
+    fitted(flat(), points(16), steps=2, transform=shifted)
+    assert len(seen) == 4
+    assert not torch.equal(seen[0], seen[1])
+    plain, changed = flat(), flat()
+    fitted(plain, points(16))
+    fitted(changed, points(16), transform=lambda x, noise: x + 1)
+    assert not equal(plain.generator, changed.generator)
+
+
 def test_health_says_what_is_wrong() -> None:
     gan = flat()
     with torch.no_grad():

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from aigc._checks import fail, integer
-from aigc._models.data import check, check_told, first, parts, source
+from aigc._models.data import Transform, check, check_told, first, parts, source
 from aigc.gan.files import loss_config, penalty_config
 from aigc.gan.penalties import R1, R2, Penalty, annealed, balance, default_gamma
 from aigc.gan.playing import discriminator_loss, generator_loss
@@ -37,6 +37,7 @@ class FitOptions(TypedDict, total=False):
     lr: float | tuple[float, float]
     schedule: Schedule | None
     optimizer: Optimizer | None
+    transform: Transform | None
     critics: int
     average: float | None
     accumulate: int
@@ -62,6 +63,7 @@ def fit(
     lr: float | tuple[float, float] = 2e-4,
     schedule: Schedule | None = None,
     optimizer: Optimizer | None = None,
+    transform: Transform | None = None,
     critics: int = 1,
     average: float | None = 20_000,
     accumulate: int = 1,
@@ -91,6 +93,8 @@ def fit(
         lr: Of Adam with beta (0, 0.99); two numbers are those of generator and discriminator.
         schedule: What the learning rates are multiplied by, in place of `Cosine(steps, last=0.25)`.
         optimizer: From the parameters of one player to an optimizer of torch, in place of Adam with `lr`.
+        transform: Changes each batch before it is looked at, such as `lambda x, noise: x.where(noise.uniform(1, 1, 1) < 0.5,
+            x.flip(-1))`, which mirrors half of the images.
         critics: Steps of the discriminator to one of the generator, such as 5 for `losses.Wasserstein()`.
         average: The half-life, in examples, of the average of the generator's weights, which samples are drawn with; None
             draws them with the weights themselves.
@@ -114,7 +118,7 @@ def fit(
     total = _steps(data, steps, epochs, batch_size)
     chosen = default_penalties(gan, batch_size, total) if gan.penalties is None else gan.penalties
     phases = _phases(
-        gan, chosen, lr, optimizer, critics,
+        gan, chosen, lr, optimizer, transform, critics,
         accumulate=accumulate, clip=clip, precision=precision,
         schedule=Cosine(total, last=0.25) if schedule is None else schedule,
     )  # fmt: skip
@@ -181,6 +185,7 @@ def _phases(
     penalties: Sequence[Penalty],
     lr: float | tuple[float, float],
     optimizer: Optimizer | None,
+    transform: Transform | None,
     critics: int,
     **how: Any,
 ) -> list[Phase]:
@@ -194,8 +199,8 @@ def _phases(
 
     move = chosen(gan.discriminator, rates[1]), chosen(gan.generator, rates[0])
     return [
-        Phase("discriminator", discriminator_loss(gan, penalties), optimizer=move[0], **how),
-        Phase("generator", generator_loss(gan), optimizer=move[1], every=critics, **how),
+        Phase("discriminator", discriminator_loss(gan, penalties, transform), optimizer=move[0], **how),
+        Phase("generator", generator_loss(gan, transform), optimizer=move[1], every=critics, **how),
     ]
 
 

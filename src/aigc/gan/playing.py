@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from aigc._models.data import parts
+from aigc._models.data import Transform, parts
 from aigc.errors import TrainingError
 from aigc.gan.penalties import Penalty, look
 from aigc.training import Loss, Noise
@@ -22,11 +22,13 @@ _COLLAPSED = 1e-3  # of the spread of data
 _FEW = 8  # examples whose spread says too little
 
 
-def discriminator_loss(gan: "GAN", penalties: Sequence[Penalty]) -> Callable[[Any, Noise], Loss]:
+def discriminator_loss(
+    gan: "GAN", penalties: Sequence[Penalty], transform: Transform | None = None
+) -> Callable[[Any, Noise], Loss]:
     """What the discriminator minimises: its part of the loss, and the penalties."""
 
     def loss(batch: Any, noise: Noise) -> Loss:
-        real, told = _read(gan, batch)
+        real, told = _read(gan, batch, noise, transform)
         with torch.no_grad():
             fake = call(gan.generator, noise.normal(gan.latent, dtype=real.dtype), told)
         real, fake = (gan.augmented(x, noise) for x in (real, fake))
@@ -49,11 +51,11 @@ def discriminator_loss(gan: "GAN", penalties: Sequence[Penalty]) -> Callable[[An
     return loss
 
 
-def generator_loss(gan: "GAN") -> Callable[[Any, Noise], Loss]:
+def generator_loss(gan: "GAN", transform: Transform | None = None) -> Callable[[Any, Noise], Loss]:
     """What the generator minimises."""
 
     def loss(batch: Any, noise: Noise) -> Loss:
-        real, told = _read(gan, batch)
+        real, told = _read(gan, batch, noise, transform)
         fake = call(gan.generator, noise.normal(gan.latent, dtype=real.dtype), told)
         report = {} if noise.step % _MEASURE else {"spread": _spread(fake, real, noise.step)}
         judge, seen = _judge(gan, told), gan.augmented(fake, noise)
@@ -72,10 +74,10 @@ def call(net: nn.Module, x: Tensor, told: Tensor | None, **options: Any) -> Any:
     return net(x, **options) if told is None else net(x, told, **options)
 
 
-def _read(gan: "GAN", batch: Any) -> tuple[Tensor, Tensor | None]:
+def _read(gan: "GAN", batch: Any, noise: Noise, transform: Transform | None) -> tuple[Tensor, Tensor | None]:
     """Real examples in the nets' own range, and what the nets are told."""
     x, told = parts(batch)
-    return gan.inward(x), told
+    return gan.inward(x if transform is None else transform(x, noise)), told
 
 
 def _judge(gan: "GAN", told: Tensor | None) -> Callable[[Tensor], Tensor]:
