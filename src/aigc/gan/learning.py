@@ -93,8 +93,8 @@ def fit(
         lr: Of Adam with beta (0, 0.99); two numbers are those of generator and discriminator.
         schedule: What the learning rates are multiplied by, in place of `Cosine(steps, last=0.25)`.
         optimizer: From the parameters of one player to an optimizer of torch, in place of Adam with `lr`.
-        transform: Changes each batch before it is looked at, such as `lambda x, noise: x.where(noise.uniform(1, 1, 1) < 0.5,
-            x.flip(-1))`, which mirrors half of the images.
+        transform: Changes each batch before it is looked at, such as one that mirrors half of the images: `lambda x, noise:
+            x.where(noise.uniform(1, 1, 1) < 0.5, x.flip(-1))`.
         critics: Steps of the discriminator to one of the generator, such as 5 for `losses.Wasserstein()`.
         average: The half-life, in examples, of the average of the generator's weights, which samples are drawn with; None
             draws them with the weights themselves.
