@@ -24,7 +24,7 @@ import aigc
 from aigc import metrics, nets
 from aigc.device import threads
 from aigc.gan import losses, penalties
-from aigc.training import Cosine
+from aigc.training import Cosine, Exponential
 
 RESULTS = Path(__file__).parent / "results" / "modes.json"
 SAMPLES = 2500
@@ -50,7 +50,7 @@ def run(data_set: str, seed: int, steps: int, plain: bool) -> dict[str, Any]:
     data = centres[which] + deviation * torch.randn(100_000, 2, generator=rng)
     scale = data.square().mean().sqrt()
     width = deviation / float(scale)
-    gamma = Cosine(steps, first=0.03, last=width**2 / 3)
+    gamma = Exponential(steps, first=0.03, last=width**2 / 3)
     gan = aigc.GAN(
         nets.MLPGenerator(4, (2,), hidden=(128,) * 3, seed=2 * seed),
         nets.MLPDiscriminator((2,), hidden=(128,) * 3, seed=2 * seed + 1),

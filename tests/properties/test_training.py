@@ -21,6 +21,7 @@ from aigc.training import (
     CSVLogger,
     Cyclical,
     Every,
+    Exponential,
     Linear,
     Loss,
     Noise,
@@ -139,6 +140,17 @@ def test_a_schedule_multiplies_the_rate_that_was_given() -> None:
     fall = Phase("fall", lambda x, noise: -weight, optimizer=optimizer, schedule=Linear(1.0, 0.0, steps=4))
     at = [float(weight.detach()) for _ in train([fall], [DATA] * 5, seed=0)]
     assert at == pytest.approx([0.5, 0.875, 1.125, 1.25, 1.25])
+
+
+@given(steps=st.integers(2, 1000), first=st.floats(1e-3, 1e3), last=st.floats(1e-3, 1e3))
+def test_an_exponential_schedule_has_a_constant_factor(steps: int, first: float, last: float) -> None:
+    found = Exponential(steps, first=first, last=last)
+    assert found(0) == first
+    assert found(steps) == found(2 * steps) == pytest.approx(last)
+    factors = [found(step + 1) / found(step) for step in (0, steps // 2, steps - 1)]
+    assert factors == pytest.approx([(last / first) ** (1 / steps)] * 3)
+    with pytest.raises(ParameterError, match="last must be a number above 0"):
+        Exponential(steps, last=0.0)
 
 
 @given(step=st.integers(0, 10_000), steps=st.integers(2, 5_000), warmup=st.integers(0, 100))

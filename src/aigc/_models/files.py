@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from aigc import checkpoint, nets
 from aigc._checks import fail
 from aigc.errors import ModelFileError
-from aigc.training import Constant, Cosine, Cyclical, Linear
+from aigc.training import Constant, Cosine, Cyclical, Exponential, Linear
 
 __all__ = ["build_net", "described", "net_config", "opened", "rebuilt", "restored"]
 
 M = TypeVar("M", bound=nn.Module)
 
-_SCHEDULES: dict[str, type[Any]] = {kind.__name__: kind for kind in (Constant, Cosine, Cyclical, Linear)}
+_SCHEDULES: dict[str, type[Any]] = {kind.__name__: kind for kind in (Constant, Cosine, Cyclical, Exponential, Linear)}
 
 
 def opened(folder: str | Path, model: str) -> checkpoint.Checkpoint:

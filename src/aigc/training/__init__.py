@@ -29,7 +29,7 @@ from aigc.training.optimizers import MuonAdamW
 from aigc.training.phases import Loss, Phase, Step, decay_groups
 from aigc.training.pieces import Processes, processes
 from aigc.training.progress import Progress
-from aigc.training.schedules import Constant, Cosine, Cyclical, Linear, Schedule
+from aigc.training.schedules import Constant, Cosine, Cyclical, Exponential, Linear, Schedule
 from aigc.training.state import Run
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "Cyclical",
     "Dataset",
     "Every",
+    "Exponential",
     "History",
     "Linear",
     "Logger",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from aigc._checks import fail, integer
 
-__all__ = ["Constant", "Cosine", "Cyclical", "Linear", "Schedule"]
+__all__ = ["Constant", "Cosine", "Cyclical", "Exponential", "Linear", "Schedule"]
 
 Schedule = Callable[[int], float]
 
@@ -86,6 +86,37 @@ class Cosine:
         """The number at a step."""
         share = min(max(step - self.warmup, 0) / (self.steps - self.warmup), 1.0)
         return (self.last + (self.first - self.last) * (1 + math.cos(math.pi * share)) / 2) * _rise(step, self.warmup)
+
+
+@dataclass(frozen=True, slots=True)
+class Exponential:
+    r"""From one number to another by a constant factor a step: as long between 1 and 0.1 as between 0.1 and 0.01.
+
+    $$ v(i) = f\, (l / f)^{\min(i / n, 1)} $$
+
+    Args:
+        steps: n.
+        first: f, above 0.
+        last: l, above 0, from step n on.
+
+    Example:
+        >>> [round(Exponential(steps=4, last=0.01)(step), 4) for step in range(6)]
+        [1.0, 0.3162, 0.1, 0.0316, 0.01, 0.01]
+    """
+
+    steps: int
+    first: float = 1.0
+    last: float = 0.01
+
+    def __post_init__(self) -> None:
+        integer("steps", self.steps, low=1)
+        for name in ("first", "last"):
+            if not getattr(self, name) > 0:
+                raise fail(name, "a number above 0", getattr(self, name), "Take Cosine to reach 0.")
+
+    def __call__(self, step: int) -> float:
+        """The number at a step."""
+        return float(self.first * (self.last / self.first) ** min(step / self.steps, 1.0))
 
 
 @dataclass(frozen=True, slots=True)
