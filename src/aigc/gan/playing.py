@@ -15,7 +15,7 @@ from aigc.training import Loss, Noise
 if TYPE_CHECKING:
     from aigc.gan.model import GAN
 
-__all__ = ["call", "discriminator_loss", "generator_loss"]
+__all__ = ["call", "discriminator_loss", "generator_loss", "judged"]
 
 _LOOK = 100  # steps between two looks at whether the generator has collapsed
 _COLLAPSED = 1e-3  # of the spread of data
@@ -30,7 +30,7 @@ def discriminator_loss(gan: "GAN", penalties: Sequence[Penalty]) -> Callable[[An
         with torch.no_grad():
             fake = call(gan.generator, noise.normal(gan.latent, dtype=real.dtype), told)
         real, fake = (gan.augmented(x, noise) for x in (real, fake))
-        scores = look(_judge(gan, told), real, fake, penalties=penalties)
+        scores = look(judged(gan, told), real, fake, penalties=penalties)
         value = gan.loss.discriminator(scores.real_logits, scores.fake_logits)
         report = {
             "real": scores.real_logits.mean(),
@@ -56,7 +56,7 @@ def generator_loss(gan: "GAN") -> Callable[[Any, Noise], Loss]:
         real, told = _read(gan, batch)
         fake = call(gan.generator, noise.normal(gan.latent, dtype=real.dtype), told)
         spread = _spread(fake, real, noise.step)
-        judge, seen = _judge(gan, told), gan.augmented(fake, noise)
+        judge, seen = judged(gan, told), gan.augmented(fake, noise)
         fake_logits, real_logits = judge(seen), None
         if gan.loss.needs_real:
             with torch.no_grad():
@@ -78,14 +78,15 @@ def _read(gan: "GAN", batch: Any) -> tuple[Tensor, Tensor | None]:
     return gan.inward(x), told
 
 
-def _judge(gan: "GAN", told: Tensor | None) -> Callable[[Tensor], Tensor]:
+def judged(gan: "GAN", told: Tensor | None) -> Callable[[Tensor], Tensor]:
+    """The discriminator of examples, told their conditions."""
     if told is None:
         return gan.discriminator
-    packs = getattr(gan.discriminator, "packing", 1)
-    assert packs == 1, "checked when the model was built"
+    own = next(gan.discriminator.parameters(), None)
+    narrow = own is not None and own.dtype in (torch.float16, torch.bfloat16)  # a penalty sees a module, and not that
 
     def judge(x: Tensor) -> Tensor:
-        logits: Tensor = gan.discriminator(x, told)
+        logits: Tensor = gan.discriminator(x.to(own.dtype) if narrow and own is not None else x, told)
         return logits
 
     return judge
