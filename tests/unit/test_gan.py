@@ -15,6 +15,7 @@ from aigc import GAN, nets, random
 from aigc.data import write_png
 from aigc.errors import ModelFileError, ParameterError, TrainingError, TypeParameterError
 from aigc.gan import Adaptive, DiffAugment, losses, penalties
+from aigc.gan.learning import _warn as warn
 from aigc.gan.learning import default_penalties
 from aigc.training import Cosine, Every, History
 
@@ -262,7 +263,7 @@ def test_collapse_is_named_and_the_last_checkpoint_stays(tmp_path: Path) -> None
             return self.mean.expand(len(z), 2)
 
     gan = GAN(Same(), nets.MLPDiscriminator((2,), hidden=(8,)), latent=3)
-    with pytest.raises(TrainingError, match="the generator has collapsed at step 99"):
+    with pytest.raises(TrainingError, match="the generator has collapsed at step 100"):
         fitted(gan, points(32), steps=200, checkpoint_dir=tmp_path, checkpoint_every=50)
     assert (tmp_path / "step-000000050").is_dir()
     assert not gan.training
@@ -282,6 +283,34 @@ def test_a_penalty_that_dominates_is_said() -> None:
     gan = flat(penalties=[penalties.R1(1e6)])
     with pytest.warns(UserWarning, match="it dominates"):
         fitted(gan, points(64), steps=100, lr=0.0)
+
+
+def test_a_penalty_that_vanishes_is_said_but_at_the_goal() -> None:
+    def history(adversarial: float) -> History:
+        values = {"discriminator/adversarial": (adversarial,), "discriminator/penalty": (1e-9,)}
+        return History((100,), values, done=100, seed=0)
+
+    with pytest.warns(UserWarning, match="it vanishes"):
+        warn(flat(), history(0.1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn(flat(), history(math.log(2)))
+
+
+def test_a_transform_changes_what_both_players_see() -> None:
+    seen = []
+
+    def shifted(x: Tensor, noise: Any) -> Tensor:
+        seen.append(noise.uniform(1))
+        return x
+
+    fitted(flat(), points(16), steps=2, transform=shifted)
+    assert len(seen) == 4
+    assert not torch.equal(seen[0], seen[1])
+    plain, changed = flat(), flat()
+    fitted(plain, points(16))
+    fitted(changed, points(16), transform=lambda x, noise: x + 1)
+    assert not equal(plain.generator, changed.generator)
 
 
 def test_health_says_what_is_wrong() -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from aigc._checks import fail, integer, number
-from aigc._models.data import check, check_told, check_type, first, parts, source
+from aigc._models.data import Transform, check, check_told, check_type, first, parts, source, transformed
 from aigc.gan.files import loss_config, penalty_config
 from aigc.gan.penalties import R1, R2, Penalty, annealed, balance, default_gamma
 from aigc.gan.playing import discriminator_loss, generator_loss
@@ -38,6 +38,7 @@ class FitOptions(TypedDict, total=False):
     lr: float | tuple[float, float]
     schedule: Schedule | None
     optimizer: Optimizer | None
+    transform: Transform | None
     critics: int
     average: float | None
     accumulate: int
@@ -63,6 +64,7 @@ def fit(
     lr: float | tuple[float, float] = 2e-4,
     schedule: Schedule | None = None,
     optimizer: Optimizer | None = None,
+    transform: Transform | None = None,
     critics: int = 1,
     average: float | None = 20_000,
     accumulate: int = 1,
@@ -93,6 +95,8 @@ def fit(
         lr: Of Adam with beta (0, 0.99); two numbers are those of generator and discriminator.
         schedule: What the learning rates are multiplied by, in place of `Cosine(steps, last=0.25)`.
         optimizer: From the parameters of one player to an optimizer of torch, in place of Adam with `lr`.
+        transform: Changes each batch before it is looked at, such as one that mirrors half of the images: `lambda x, noise:
+            x.where(noise.uniform(1, 1, 1) < 0.5, x.flip(-1))`.
         critics: Steps of the discriminator to one of the generator, such as 5 for `losses.Wasserstein()`.
         average: The half-life, in examples, of the average of the generator's weights, which samples are drawn with; None
             draws them with the weights themselves. It begins anew with each call.
@@ -112,11 +116,11 @@ def fit(
         TrainingError: If a loss or a gradient is not finite, or the generator has collapsed; the last checkpoint stays.
     """
     data = source(gan, data)
-    examples = _check(gan, data, batch_size)
+    examples = _check(gan, data, batch_size, transform)
     total = _steps(data, steps, epochs, batch_size)
     chosen = default_penalties(gan, examples, total) if gan.penalties is None else gan.penalties
     phases = _phases(
-        gan, chosen, lr, optimizer, critics,
+        gan, chosen, lr, optimizer, transform, critics,
         accumulate=accumulate, clip=clip, precision=precision,
         schedule=Cosine(total, last=0.25) if schedule is None else schedule,
     )  # fmt: skip
@@ -134,7 +138,7 @@ def fit(
         )  # fmt: skip
     finally:
         gan.eval()
-    _warn(history)
+    _warn(gan, history)
     return history
 
 
@@ -146,7 +150,7 @@ def default_penalties(gan: "GAN", batch_size: int, steps: int) -> tuple[Penalty,
     return R1(schedule), R2(schedule)
 
 
-def _check(gan: "GAN", data: Any, batch_size: int) -> int:
+def _check(gan: "GAN", data: Any, batch_size: int, transform: Transform | None) -> int:
     """Checks data and conditions, tells the model their shape, and says how many examples a batch has."""
     seen = first(data, batch_size)
     x = check(gan, seen, data)
@@ -158,7 +162,7 @@ def _check(gan: "GAN", data: Any, batch_size: int) -> int:
         raise fail("data", "of floating numbers", x.dtype, "Call .float().")
     if not bool(x.isfinite().all()):
         raise fail("data", "finite", f"{int((~x.isfinite()).sum())} values that are NaN or infinite", "Clean the data.")
-    check_type(x, gan.discriminator)
+    check_type(transformed(parts(seen)[0], transform), gan.discriminator)
     check_told((gan.generator, gan.discriminator), seen, data)
     own = isinstance(batches(data, batch_size=batch_size, seed=0), Stream)  # a DataLoader's batches have their own size
     examples = length(seen) if own else batch_size
@@ -189,6 +193,7 @@ def _phases(
     penalties: Sequence[Penalty],
     lr: float | tuple[float, float],
     optimizer: Optimizer | None,
+    transform: Transform | None,
     critics: int,
     **how: Any,
 ) -> list[Phase]:
@@ -205,18 +210,22 @@ def _phases(
 
     move = chosen(gan.discriminator, rates[1]), chosen(gan.generator, rates[0])
     return [
-        Phase("discriminator", discriminator_loss(gan, penalties), optimizer=move[0], **how),
-        Phase("generator", generator_loss(gan), optimizer=move[1], every=critics, **how),
+        Phase("discriminator", discriminator_loss(gan, penalties, transform), optimizer=move[0], **how),
+        Phase("generator", generator_loss(gan, transform), optimizer=move[1], every=critics, **how),
     ]
 
 
-def _warn(history: History) -> None:
-    """Says where the penalty was far too large or too small, over the last tenth of the run."""
+def _warn(gan: "GAN", history: History) -> None:
+    """Says where the penalty was far too large or too small, over the last tenth of the run.
+
+    Where the discriminator cannot tell, its slopes are 0, and so is the penalty: that is the goal, and no reason to warn.
+    """
     values = history.values
     if not values.get("discriminator/penalty") or history.done < 100:
         return
     last = max(1, len(history.steps) // 10)
     means = [sum(values[name][-last:]) / last for name in ("discriminator/adversarial", "discriminator/penalty")]
     warning = balance(*means).warning if means[1] >= 0 else None  # one of the caller's own may be below 0
-    if warning is not None:
+    blind = float(gan.loss.discriminator(torch.zeros(2), torch.zeros(2)))  # the loss of one that cannot tell
+    if warning is not None and not (means[1] < means[0] and means[0] > 0.8 * blind > 0):
         warnings.warn(f"In the last steps {warning}", stacklevel=4)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from aigc._models.data import parts
+from aigc._models.data import Transform, parts
 from aigc.errors import TrainingError
 from aigc.gan.penalties import Penalty, look
 from aigc.training import Loss, Noise
@@ -17,16 +17,18 @@ if TYPE_CHECKING:
 
 __all__ = ["call", "discriminator_loss", "generator_loss", "judged"]
 
-_LOOK = 100  # steps between two looks at whether the generator has collapsed
+_MEASURE, _LOOK = 10, 100  # steps between two measurements of spread; from which on it may be too small
 _COLLAPSED = 1e-3  # of the spread of data
 _FEW = 8  # examples whose spread says too little
 
 
-def discriminator_loss(gan: "GAN", penalties: Sequence[Penalty]) -> Callable[[Any, Noise], Loss]:
+def discriminator_loss(
+    gan: "GAN", penalties: Sequence[Penalty], transform: Transform | None = None
+) -> Callable[[Any, Noise], Loss]:
     """What the discriminator minimises: its part of the loss, and the penalties."""
 
     def loss(batch: Any, noise: Noise) -> Loss:
-        real, told = _read(gan, batch)
+        real, told = _read(gan, batch, noise, transform)
         with torch.no_grad():
             fake = call(gan.generator, noise.normal(gan.latent, dtype=real.dtype), told)
         real, fake = (gan.augmented(x, noise) for x in (real, fake))
@@ -49,20 +51,20 @@ def discriminator_loss(gan: "GAN", penalties: Sequence[Penalty]) -> Callable[[An
     return loss
 
 
-def generator_loss(gan: "GAN") -> Callable[[Any, Noise], Loss]:
+def generator_loss(gan: "GAN", transform: Transform | None = None) -> Callable[[Any, Noise], Loss]:
     """What the generator minimises."""
 
     def loss(batch: Any, noise: Noise) -> Loss:
-        real, told = _read(gan, batch)
+        real, told = _read(gan, batch, noise, transform)
         fake = call(gan.generator, noise.normal(gan.latent, dtype=real.dtype), told)
-        spread = _spread(fake, real, noise.step)
+        report = {} if noise.step % _MEASURE else {"spread": _spread(fake, real, noise.step)}
         judge, seen = judged(gan, told), gan.augmented(fake, noise)
         fake_logits, real_logits = judge(seen), None
         if gan.loss.needs_real:
             with torch.no_grad():
                 real_logits = judge(gan.augmented(real, noise))
         value = gan.loss.generator(fake_logits, real_logits)
-        return _with_classes(gan, Loss(value, {"spread": spread}), seen, told)
+        return _with_classes(gan, Loss(value, report), seen, told)
 
     return loss
 
@@ -72,10 +74,10 @@ def call(net: nn.Module, x: Tensor, told: Tensor | None, **options: Any) -> Any:
     return net(x, **options) if told is None else net(x, told, **options)
 
 
-def _read(gan: "GAN", batch: Any) -> tuple[Tensor, Tensor | None]:
+def _read(gan: "GAN", batch: Any, noise: Noise, transform: Transform | None) -> tuple[Tensor, Tensor | None]:
     """Real examples in the nets' own range, and what the nets are told."""
     x, told = parts(batch)
-    return gan.inward(x), told
+    return gan.inward(x if transform is None else transform(x, noise)), told
 
 
 def judged(gan: "GAN", told: Tensor | None) -> Callable[[Tensor], Tensor]:
@@ -109,7 +111,7 @@ def _spread(fake: Tensor, real: Tensor, step: int) -> Tensor:
     with torch.no_grad():
         ours, theirs = (x.flatten(1).float().std(0).mean() if len(x) > 1 else x.new_ones(()) for x in (fake, real))
         share = ours / theirs.clamp(min=1e-12)
-    if step % _LOOK == _LOOK - 1 and len(fake) >= _FEW and bool((theirs > 0) & (share < _COLLAPSED)):
+    if step >= _LOOK and len(fake) >= _FEW and bool((theirs > 0) & (share < _COLLAPSED)):
         raise TrainingError(
             f"the generator has collapsed at step {step}: its examples differ {float(share):.1g} times as much as the "
             "data. Go back to the last checkpoint with a larger gamma, lower the learning rate, or take Relativistic()."

@@ -52,16 +52,19 @@ class EMA(Generic[M]):
         self.average: M = copy.deepcopy(module) if average is None else average
         self.average.eval().requires_grad_(False)
         self.examples = 0
+        both = self.average, self.module  # walking through modules at each step would take longer than the average
+        self._parameters = [list(one.parameters()) for one in both]
+        self._buffers = [list(one.buffers()) for one in both]
 
     @torch.no_grad()
     def update(self, examples: int) -> None:
         """Follows the module after a step of so many examples."""
         half_life = self.half_life if self.ramp is None else min(self.half_life, max(self.ramp * self.examples, 1e-9))
         self.examples += examples
-        ours, theirs = ([p.detach() for p in module.parameters()] for module in (self.average, self.module))
+        ours, theirs = ([parameter.detach() for parameter in some] for some in self._parameters)
         torch._foreach_lerp_(ours, theirs, 1 - 0.5 ** (examples / half_life))
-        for ours_too, buffer in zip(self.average.buffers(), self.module.buffers(), strict=True):
-            ours_too.copy_(buffer)
+        for kept, buffer in zip(*self._buffers, strict=True):
+            kept.copy_(buffer)
 
     def state(self) -> dict[str, Tensor]:
         """The average, for a checkpoint."""
