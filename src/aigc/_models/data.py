@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
 from aigc import data as sources
@@ -11,7 +13,18 @@ from aigc._checks import fail, fail_type
 from aigc.nets.conditions import check_condition
 from aigc.training import Noise, batches
 
-__all__ = ["LOOKED_AT", "Model", "Transform", "check", "check_told", "first", "parts", "source", "transformed"]
+__all__ = [
+    "LOOKED_AT",
+    "Model",
+    "Transform",
+    "check",
+    "check_told",
+    "check_type",
+    "first",
+    "parts",
+    "source",
+    "transformed",
+]
 
 Transform = Callable[[Tensor, Noise], Tensor]
 
@@ -62,8 +75,8 @@ def check(model: Model, seen: Any, data: Any) -> Tensor | None:
     """
     if seen is None:
         return None
-    x = parts(data if isinstance(data, Tensor | tuple) else seen)[0]
-    x = x if isinstance(x, Tensor) else parts(seen)[0]  # an array, which became a tensor there
+    x = _whole(data, seen)[0]
+    assert x is not None, "a batch has data"
     shape = tuple(x.shape[1:])
     if model.shape is not None and shape != model.shape:
         cure = f"Read them with aigc.data.images(path, size={model.shape[1:]})." if model.images else ""
@@ -75,11 +88,33 @@ def check(model: Model, seen: Any, data: Any) -> Tensor | None:
 
 def check_told(nets: Iterable[nn.Module], seen: Any, data: Any) -> None:
     """Checks conditions, all that are at hand, for nets that say what they want in an attribute `condition`."""
-    whole = parts(data)[1] if isinstance(data, tuple) else None
-    told = whole if isinstance(whole, Tensor) else None if seen is None else parts(seen)[1]
+    if seen is None:
+        return
+    told = _whole(data, seen)[1]
     for net in nets:
-        if seen is not None and hasattr(net, "condition"):
+        if hasattr(net, "condition"):
             check_condition(net.condition, told, len(told) if isinstance(told, Tensor) else 0)  # type: ignore[arg-type]
+
+
+def check_type(x: Tensor, net: nn.Module) -> None:
+    """Raises a `TypeParameterError` if data are of another float type than the weights that read them."""
+    own = next((p.dtype for p in net.parameters() if p.is_floating_point()), x.dtype)
+    if x.is_floating_point() and x.dtype != own:
+        cure = f"Convert them: torch.as_tensor(x).to({own}); or the model: model.to({x.dtype})."
+        raise fail_type("data", f"of {own}, as the weights are", x.dtype, cure)
+
+
+def _whole(data: Any, seen: Any) -> tuple[Tensor | None, Tensor | None]:
+    """Data and condition as tensors: all of those that are at hand, of others what was seen."""
+    some = parts(seen)
+    every = parts(data) if isinstance(data, Tensor | np.ndarray | tuple) else some
+    return _tensor(every[0], some[0]), _tensor(every[1], some[1])
+
+
+def _tensor(x: Any, otherwise: Tensor | None) -> Tensor | None:
+    if isinstance(x, np.ndarray):
+        return torch.from_numpy(x if x.flags.writeable else x.copy())
+    return x if isinstance(x, Tensor) else otherwise
 
 
 def parts(batch: Any) -> tuple[Any, Tensor | None]:

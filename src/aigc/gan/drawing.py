@@ -69,9 +69,10 @@ def generate(
     return nets.in_groups(net.synthesis, [x])
 
 
-def end(gan: "GAN", x: int | Tensor, space: str, condition: Tensor | None) -> Tensor:
+def end(gan: "GAN", name: str, x: int | Tensor, space: str, condition: Tensor | None) -> Tensor:
     """An end of an interpolation: latents as they are, or those of a seed."""
+    own = next(gan.parameters())
     if isinstance(x, Tensor):
-        return x
-    z = latents(gan.latent, torch.tensor([random.check_seed("a", x)]), None)
-    return (z if space == "z" else styles(gan, z.to(gan.device), condition))[0]
+        return x.to(own.device, own.dtype)
+    z = latents(gan.latent, torch.tensor([random.check_seed(name, x)]), None).to(own.device, own.dtype)
+    return (z if space == "z" else styles(gan, z, gan.told(condition, 1)))[0]

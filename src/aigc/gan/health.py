@@ -9,7 +9,8 @@ from aigc import random
 from aigc._checks import fail
 from aigc.gan.penalties import look
 from aigc.gan.penalties.gradients import slopes
-from aigc.gan.playing import call
+from aigc.gan.playing import judged
+from aigc.training.resting import at_rest
 
 if TYPE_CHECKING:
     from aigc.gan.model import GAN
@@ -78,16 +79,12 @@ def look_at(
     """
     if not isinstance(data, Tensor) or len(data) < 2 or (gan.shape is not None and tuple(data.shape[1:]) != gan.shape):
         raise fail("data", f"at least 2 examples of shape {gan.shape}", getattr(data, "shape", data))
-
-    def judge(x: Tensor) -> Tensor:
-        logits: Tensor = call(gan.discriminator, x, condition)
-        return logits
-
-    with torch.no_grad():
+    judge = judged(gan, gan.told(condition, len(data)))
+    with at_rest([gan.discriminator]), torch.no_grad():
         real = gan.inward(data.to(gan.device))
         fake = gan.inward(gan.sample(len(data), seed=random.check_seed("seed", seed), condition=condition))
         other = None if held_out is None else judge(gan.inward(held_out.to(gan.device))).flatten()
-    with torch.enable_grad():
+    with at_rest([gan.discriminator]), torch.enable_grad():
         steep = [slopes(judge, x) for x in (real, fake)]
         scores = look(judge, real, fake)
     said, made = scores.real_logits.detach().flatten(), scores.fake_logits.detach().flatten()

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import torch
 from torch import nn
 
-from aigc._checks import fail, integer
-from aigc._models.data import Transform, check, check_told, first, parts, source
+from aigc._checks import fail, integer, number
+from aigc._models.data import Transform, check, check_told, check_type, first, parts, source, transformed
 from aigc.gan.files import loss_config, penalty_config
 from aigc.gan.penalties import R1, R2, Penalty, annealed, balance, default_gamma
 from aigc.gan.playing import discriminator_loss, generator_loss
-from aigc.training import EMA, Cosine, Every, History, Logger, Phase, Schedule, batches
+from aigc.training import EMA, Cosine, Every, History, Logger, Phase, Schedule, Stream, batches
 from aigc.training import fit as run
+from aigc.training.pieces import length
 from aigc.training.progress import Watcher
 
 if TYPE_CHECKING:
@@ -88,7 +89,8 @@ def fit(
             a DataLoader or another iterable of batches; or the path of a folder of images, which have the model's shape.
         steps: Of the whole run; 10,000, if neither this nor `epochs` is given. A run that goes on is given the same.
         epochs: Of the whole run, in place of `steps`.
-        batch_size: Examples of a batch; of an epoch, the last few that fill none are left out.
+        batch_size: Examples of a batch; of an epoch, the last few that fill none are left out. Those of a DataLoader have
+            its own size.
         seed: An int, or None for fresh entropy.
         lr: Of Adam with beta (0, 0.99); two numbers are those of generator and discriminator.
         schedule: What the learning rates are multiplied by, in place of `Cosine(steps, last=0.25)`.
@@ -97,7 +99,7 @@ def fit(
             x.where(noise.uniform(1, 1, 1) < 0.5, x.flip(-1))`.
         critics: Steps of the discriminator to one of the generator, such as 5 for `losses.Wasserstein()`.
         average: The half-life, in examples, of the average of the generator's weights, which samples are drawn with; None
-            draws them with the weights themselves.
+            draws them with the weights themselves. It begins anew with each call.
         accumulate: Micro-batches of a batch.
         clip: The largest norm of a gradient, of each player.
         precision: As for `aigc.training.Phase`; gradient penalties are computed in float32.
@@ -114,9 +116,9 @@ def fit(
         TrainingError: If a loss or a gradient is not finite, or the generator has collapsed; the last checkpoint stays.
     """
     data = source(gan, data)
-    _check(gan, data, batch_size)
+    examples = _check(gan, data, batch_size, transform)
     total = _steps(data, steps, epochs, batch_size)
-    chosen = default_penalties(gan, batch_size, total) if gan.penalties is None else gan.penalties
+    chosen = default_penalties(gan, examples, total) if gan.penalties is None else gan.penalties
     phases = _phases(
         gan, chosen, lr, optimizer, transform, critics,
         accumulate=accumulate, clip=clip, precision=precision,
@@ -148,25 +150,29 @@ def default_penalties(gan: "GAN", batch_size: int, steps: int) -> tuple[Penalty,
     return R1(schedule), R2(schedule)
 
 
-def _check(gan: "GAN", data: Any, batch_size: int) -> None:
-    """Checks data and conditions, and tells the model their shape."""
+def _check(gan: "GAN", data: Any, batch_size: int, transform: Transform | None) -> int:
+    """Checks data and conditions, tells the model their shape, and says how many examples a batch has."""
     seen = first(data, batch_size)
     x = check(gan, seen, data)
     if x is None:
         if gan.shape is None:
             raise fail("data", "something that can be looked at before training", data, "Say shape= when building the GAN.")
-        return
+        return batch_size
     if not x.is_floating_point():
         raise fail("data", "of floating numbers", x.dtype, "Call .float().")
     if not bool(x.isfinite().all()):
         raise fail("data", "finite", f"{int((~x.isfinite()).sum())} values that are NaN or infinite", "Clean the data.")
+    check_type(transformed(parts(seen)[0], transform), gan.discriminator)
     check_told((gan.generator, gan.discriminator), seen, data)
+    own = isinstance(batches(data, batch_size=batch_size, seed=0), Stream)  # a DataLoader's batches have their own size
+    examples = length(seen) if own else batch_size
     packs = int(getattr(gan.discriminator, "packing", 1))
     if packs > 1 and parts(seen)[1] is not None:
         raise fail("data", "without conditions where examples are packed", "conditions", "Give the examples alone.")
-    if batch_size % packs:
-        raise fail("batch_size", f"a multiple of {packs}, how many examples are packed", batch_size)
+    if examples % packs:
+        raise fail("batch_size", f"a multiple of {packs}, how many examples are packed", examples)
     gan.shape = tuple(x.shape[1:])
+    return examples
 
 
 def _steps(data: Any, steps: int | None, epochs: float | None, batch_size: int) -> int:
@@ -174,6 +180,8 @@ def _steps(data: Any, steps: int | None, epochs: float | None, batch_size: int) 
         if epochs is not None:
             raise fail("steps", "given, or else epochs", (steps, epochs), "Give one of the two.")
         return integer("steps", 10_000 if steps is None else steps, low=1)
+    if not number("epochs", epochs, low=0) > 0:
+        raise fail("epochs", "a number above 0", epochs)
     known = batches(data, batch_size=batch_size, seed=0, drop_last=True).steps
     if known is None:
         raise fail("epochs", "left out where nobody knows how long the data is", epochs, "Give steps.")
@@ -189,7 +197,10 @@ def _phases(
     critics: int,
     **how: Any,
 ) -> list[Phase]:
-    rates = lr if isinstance(lr, tuple) else (lr, lr)
+    rates = [number("lr", rate, low=0) for rate in (lr if isinstance(lr, tuple) else (lr, lr))]
+    if len(rates) != 2:
+        raise fail("lr", "a number, or two: of generator and discriminator", lr)
+    critics = integer("critics", critics, low=1)
 
     def chosen(net: nn.Module, rate: float) -> torch.optim.Optimizer:
         parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
@@ -214,7 +225,7 @@ def _warn(gan: "GAN", history: History) -> None:
         return
     last = max(1, len(history.steps) // 10)
     means = [sum(values[name][-last:]) / last for name in ("discriminator/adversarial", "discriminator/penalty")]
-    warning = balance(*means).warning
+    warning = balance(*means).warning if means[1] >= 0 else None  # one of the caller's own may be below 0
     blind = float(gan.loss.discriminator(torch.zeros(2), torch.zeros(2)))  # the loss of one that cannot tell
     if warning is not None and not (means[1] < means[0] and means[0] > 0.8 * blind > 0):
         warnings.warn(f"In the last steps {warning}", stacklevel=4)

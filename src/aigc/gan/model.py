@@ -17,6 +17,7 @@ from aigc.gan.losses import Objective
 from aigc.gan.penalties import Penalty
 from aigc.gan.projection import Projection
 from aigc.nets import Condition, GANKind, paths
+from aigc.nets.conditions import check_condition
 from aigc.training import History, Noise
 
 __all__ = ["GAN"]
@@ -153,6 +154,12 @@ class GAN(nn.Module):
         """
         return learning.fit(self, data, **options)
 
+    def train(self, mode: bool = True) -> Self:
+        """Puts the players into training mode, or out of it; the average stays in evaluation mode, as it is not trained."""
+        super().train(mode)
+        self.average.eval()
+        return self
+
     @torch.no_grad()
     def sample(
         self,
@@ -194,7 +201,8 @@ class GAN(nn.Module):
         Returns:
             `(n, *data)`.
         """
-        drawn = drawing.generate(self.average, self._here(latents), condition, truncation=truncation, space=space)
+        told = self.told(condition, len(latents))
+        drawn = drawing.generate(self.average, self._here(latents), told, truncation=truncation, space=space)
         return self.outward(drawn)
 
     @torch.no_grad()
@@ -223,7 +231,7 @@ class GAN(nn.Module):
         Returns:
             `(steps, *data)`, or `(steps, batch, *data)`.
         """
-        ends = [drawing.end(self, x, space, condition) for x in (a, b)]
+        ends = [drawing.end(self, name, x, space, condition) for name, x in (("a", a), ("b", b))]
         way = paths.between(*ends, steps=steps, spherical=space == "z" if spherical is None else spherical)
         one = way.ndim == 2
         told = None if condition is None else condition.repeat(len(way), *(1 for _ in condition.shape[1:]))
@@ -252,6 +260,14 @@ class GAN(nn.Module):
     def health(self, data: Tensor, *, held_out: Tensor | None = None, seed: int = 0, **told: Tensor) -> Health:
         """How training stands: see `aigc.gan.health.look_at`."""
         return look_at(self, data, held_out=held_out, seed=seed, **told)
+
+    def told(self, condition: Tensor | None, rows: int) -> Tensor | None:
+        """A condition where the weights are, of their type; checked before, as an accelerator names no wrong class."""
+        if not isinstance(condition, Tensor):
+            return condition
+        if hasattr(self.generator, "condition"):
+            check_condition(self.generator.condition, condition, rows)  # type: ignore[arg-type]  # of our nets
+        return self._here(condition) if condition.is_floating_point() else condition.to(self.device)
 
     def augmented(self, x: Tensor, noise: Noise) -> Tensor:
         """Examples as the discriminator sees them."""
@@ -316,6 +332,6 @@ class GAN(nn.Module):
         kinds = ", ".join(type(part).__name__ for part in (self.loss, self.generator, self.discriminator))
         return f"{type(self).__name__}({shown}latent={self.latent}, {kinds}, {size / 1e6:.1f}M parameters)"
 
-    def _here(self, latents: Tensor) -> Tensor:
+    def _here(self, x: Tensor) -> Tensor:
         own = next(self.parameters())
-        return latents.to(own.device, own.dtype)
+        return x.to(own.device, own.dtype)

@@ -15,7 +15,7 @@ from aigc.training import Loss, Noise
 if TYPE_CHECKING:
     from aigc.gan.model import GAN
 
-__all__ = ["call", "discriminator_loss", "generator_loss"]
+__all__ = ["call", "discriminator_loss", "generator_loss", "judged"]
 
 _MEASURE, _LOOK = 10, 100  # steps between two measurements of spread; from which on it may be too small
 _COLLAPSED = 1e-3  # of the spread of data
@@ -32,7 +32,7 @@ def discriminator_loss(
         with torch.no_grad():
             fake = call(gan.generator, noise.normal(gan.latent, dtype=real.dtype), told)
         real, fake = (gan.augmented(x, noise) for x in (real, fake))
-        scores = look(_judge(gan, told), real, fake, penalties=penalties)
+        scores = look(judged(gan, told), real, fake, penalties=penalties)
         value = gan.loss.discriminator(scores.real_logits, scores.fake_logits)
         report = {
             "real": scores.real_logits.mean(),
@@ -58,7 +58,7 @@ def generator_loss(gan: "GAN", transform: Transform | None = None) -> Callable[[
         real, told = _read(gan, batch, noise, transform)
         fake = call(gan.generator, noise.normal(gan.latent, dtype=real.dtype), told)
         report = {} if noise.step % _MEASURE else {"spread": _spread(fake, real, noise.step)}
-        judge, seen = _judge(gan, told), gan.augmented(fake, noise)
+        judge, seen = judged(gan, told), gan.augmented(fake, noise)
         fake_logits, real_logits = judge(seen), None
         if gan.loss.needs_real:
             with torch.no_grad():
@@ -80,14 +80,15 @@ def _read(gan: "GAN", batch: Any, noise: Noise, transform: Transform | None) -> 
     return gan.inward(x if transform is None else transform(x, noise)), told
 
 
-def _judge(gan: "GAN", told: Tensor | None) -> Callable[[Tensor], Tensor]:
+def judged(gan: "GAN", told: Tensor | None) -> Callable[[Tensor], Tensor]:
+    """The discriminator of examples, told their conditions."""
     if told is None:
         return gan.discriminator
-    packs = getattr(gan.discriminator, "packing", 1)
-    assert packs == 1, "checked when the model was built"
+    own = next(gan.discriminator.parameters(), None)
+    narrow = own is not None and own.dtype in (torch.float16, torch.bfloat16)  # a penalty sees a module, and not that
 
     def judge(x: Tensor) -> Tensor:
-        logits: Tensor = gan.discriminator(x, told)
+        logits: Tensor = gan.discriminator(x.to(own.dtype) if narrow and own is not None else x, told)
         return logits
 
     return judge

@@ -75,9 +75,11 @@ def project(
     """
     steps, starts = integer("steps", steps, low=1), integer("starts", starts, low=1)
     lr, space = number("lr", lr, low=0), space or ("w" if has_styles(gan.average) else "z")
-    if gan.shape is not None and (not isinstance(x, Tensor) or tuple(x.shape[1:]) != gan.shape):
-        raise fail("x", f"of shape (n, {', '.join(map(str, gan.shape))})", getattr(x, "shape", x), "Call x[None] on one.")
-    target = gan.inward(x.to(gan.device))
+    if not isinstance(x, Tensor) or not x.ndim or not len(x) or (gan.shape is not None and tuple(x.shape[1:]) != gan.shape):
+        wanted = "(n, *data)" if gan.shape is None else f"(n, {', '.join(map(str, gan.shape))})"
+        cure = "Call x[None] on one."
+        raise fail("x", f"of shape {wanted}, with at least one example", getattr(x, "shape", x), cure)
+    target, condition = gan.inward(x.to(gan.device)), gan.told(condition, len(x))
     net: Any = gan.average
     write: Any = (lambda w, told: net.synthesis(w)) if space == "w" else (lambda z, told: call(net, z, told))
     first = _nearest(gan, target, _starts(gan, starts, seed), condition, space)

@@ -10,6 +10,7 @@ ema.py          averages of weights
 optimizers.py   Muon for matrices, AdamW for the rest
 state.py        checkpoints
 fit.py          a whole run; logs.py and progress.py, where its numbers go
+resting.py      modules that are looked at meanwhile
 """
 
 from importlib import import_module

@@ -25,7 +25,7 @@ class EMA(Generic[M]):
     Args:
         module: What is followed.
         half_life: In examples, above 0.
-        average: The copy, if there is one already; it is made like the module.
+        average: What goes on from where it is, if there is one already: a module made like the other.
         ramp: While n examples have been seen the half-life is at most `ramp * n`, so that the start is soon forgotten; None
             is off.
 
@@ -50,7 +50,6 @@ class EMA(Generic[M]):
             raise fail("ramp", "a number above 0", ramp, "None is off.")
         self.module, self.half_life, self.ramp = module, half_life, ramp
         self.average: M = copy.deepcopy(module) if average is None else average
-        self.average.load_state_dict(module.state_dict())
         self.average.eval().requires_grad_(False)
         self.examples = 0
         both = self.average, self.module  # walking through modules at each step would take longer than the average

@@ -19,6 +19,7 @@ from aigc.training.loop import train
 from aigc.training.phases import Phase, Step
 from aigc.training.pieces import processes
 from aigc.training.progress import Reporter, Watcher
+from aigc.training.resting import at_rest
 from aigc.training.state import Run
 
 __all__ = ["Every", "History", "fit"]
@@ -26,6 +27,8 @@ __all__ = ["Every", "History", "fit"]
 
 class Every(NamedTuple):
     """Something to do at intervals: `do(step)` after each `steps` steps, with the number of steps done.
+
+    The modules are in evaluation mode meanwhile, so that whoever looks at them does not change the run.
 
     Example:
         >>> Every(100, print).steps
@@ -95,7 +98,8 @@ def fit(
         batch_size: Examples per batch, over all processes.
         steps: Of the whole run. Give this or `epochs`.
         epochs: Of the whole run; may be a fraction.
-        seed: An int, or None for fresh entropy; the `History` says which. With None a run cannot be resumed.
+        seed: An int, or None for fresh entropy; the `History` says which. With None a run cannot be resumed, and has one
+            process.
         averages: That follow, by name.
         checkpoint_dir: Where checkpoints go, and where the run goes on if they are there.
         checkpoint_every: Steps between two.
@@ -119,8 +123,8 @@ def fit(
         >>> fit([phase], torch.ones(8, 1), modules={"weight": weight}, batch_size=4, steps=3, seed=0).done
         3
     """
-    if seed is None and checkpoint_dir is not None:
-        raise fail("seed", "an int where a run shall be resumed", None, "Give seed=0.")
+    if seed is None and (checkpoint_dir is not None or processes().world > 1):
+        raise fail("seed", "an int where a run shall be resumed, or has several processes", None, "Give seed=0.")
     seed = random.fresh_seed() if seed is None else random.check_seed("seed", seed)
     _check(checkpoint_every, log_every, loggers, every)
     source = batches(data, batch_size=batch_size, seed=seed, drop_last=drop_last, workers=workers)
@@ -147,7 +151,8 @@ def fit(
                 reporter(done, book.newest)
             for what in every:
                 if first and done % what.steps == 0:
-                    what.do(done)
+                    with at_rest(modules.values()):
+                        what.do(done)
             due = done % checkpoint_every == 0 or done == total or interrupt.struck
             if first and checkpoint_dir is not None and due:
                 run.save(checkpoint_dir, step=done, history=book.state)

@@ -40,7 +40,8 @@ def train(
         seed: An int.
         start: The number of the first step.
         ema: Averages that follow, updated after the phases.
-        modules: Whose buffers, such as the statistics of batch normalisation, are put back if a step fails.
+        modules: Whose buffers, such as the statistics of batch normalisation, are put back if a step fails. Several
+            processes have the means of those that each took of its share.
 
     Yields:
         A `Step`.
@@ -58,7 +59,8 @@ def train(
     seed, start = random.check_seed("seed", seed), integer("start", start, low=0)
     averages = [ema] if isinstance(ema, EMA) else list(ema)
     _check(phases)
-    among, buffers = processes(), [buffer for module in modules for buffer in module.buffers()]
+    among = processes()
+    buffers = list({id(buffer): buffer for module in modules for buffer in module.buffers()}.values())
     for index, batch in enumerate(batches, start):
         examples = length(batch)
         losses: dict[str, Tensor] = {}
@@ -69,6 +71,7 @@ def train(
                     found = _move(phase, batch, among, seed=seed, step=index, place=place)
                 losses[phase.name] = found.value
                 report |= {f"{phase.name}/{name}": value for name, value in found.report.items()}
+        among.mean([buffer for buffer in buffers if buffer.is_floating_point()])
         for average in averages:
             average.update(examples)
         yield Step(index, losses, report, examples)

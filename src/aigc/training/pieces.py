@@ -36,6 +36,13 @@ class Processes(NamedTuple):
             value.copy_(flat[at : at + value.numel()].view_as(value))
             at += value.numel()
 
+    @torch.no_grad()
+    def mean(self, values: list[Tensor]) -> None:
+        """Replaces tensors by their means over all processes: where they were equal, they stay, up to rounding."""
+        if self.world > 1 and values:
+            self.total(values)
+            torch._foreach_div_(values, self.world)
+
 
 class Piece(NamedTuple):
     """Some examples of a batch."""

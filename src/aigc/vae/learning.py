@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 import torch
 from torch import Tensor, nn
 
-from aigc._models.data import LOOKED_AT, Transform, check, check_told, first, parts, source, transformed
+from aigc._models.data import LOOKED_AT, Transform, check, check_told, check_type, first, parts, source, transformed
 from aigc._models.data import Model as Seen
 from aigc.training import EMA, Every, History, Logger, Loss, Noise, Phase, Schedule
 from aigc.training import fit as run
@@ -211,7 +211,9 @@ def _check(task: Task, seen: Any, data: Any, transform: Transform | None) -> Non
     if x is None:
         return
     check_told(task.module.children(), seen, data)
-    task.model.likelihood.check(x if transform is None else transformed(parts(seen)[0], transform))
+    looked = x if transform is None else transformed(parts(seen)[0], transform)
+    check_type(looked, task.module)
+    task.model.likelihood.check(looked)
     task.model.shape = tuple(x.shape[1:])
 
 

@@ -11,6 +11,7 @@ from aigc._checks import fail
 from aigc.nets import CausalTransformer, Condition, Vector
 from aigc.nets.conditions import condition_json
 from aigc.training import History, Loss, Noise
+from aigc.training.resting import at_rest
 from aigc.vae import learning
 from aigc.vae.learning import FitOptions, Task, Transform, parts
 from aigc.vae.priors import Autoregressive
@@ -113,7 +114,8 @@ def _encoded(vae: "VQVAE", x: Tensor, condition: Tensor | None) -> Tensor:
     """The indices of data; the nets are told the condition if they want one."""
     told = condition if vae.condition is not None else None
     like = next(vae.parameters())
-    return vae.quantise(x.to(like.device), None if told is None else told.to(like.device)).indices
+    with at_rest([vae]):
+        return vae.quantise(x.to(like.device), None if told is None else told.to(like.device)).indices
 
 
 def _nothing(condition: Condition | None) -> Tensor | None:

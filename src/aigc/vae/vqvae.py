@@ -1,8 +1,7 @@
 """`VQVAE`: an encoder and a decoder with a quantiser between them, and a prior over the indices of codes."""
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self, Unpack, cast
 
@@ -15,6 +14,7 @@ from aigc.nets import Condition
 from aigc.nets.conditions import check_condition, condition_from
 from aigc.random import Seeds, streams
 from aigc.training import History
+from aigc.training.resting import at_rest
 from aigc.vae import learning, likelihoods, vqfiles, vqlearning
 from aigc.vae.bounds import Elbo
 from aigc.vae.learning import FitOptions
@@ -176,7 +176,7 @@ class VQVAE(nn.Module):
     def encode(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """The indices of data's codes, int64 `(batch, *space)`, or `(batch, depth, *space)` of a residual quantiser."""
         self._check(x, values=True)
-        with _at_rest(self):
+        with at_rest([self]):
             return self.quantise(x, condition).indices
 
     @torch.no_grad()
@@ -191,7 +191,7 @@ class VQVAE(nn.Module):
             ParameterError: If an index is out of range.
         """
         self._check_indices(indices)
-        with _at_rest(self):
+        with at_rest([self]):
             parameters = self._told(self.decoder, self.quantiser.lookup(indices), condition)
             return self._shown(self.likelihood.mean(parameters, self.shape))
 
@@ -215,7 +215,7 @@ class VQVAE(nn.Module):
         self.likelihood.check(x)
         self._check(x, values=True)
         nets_are_told = self._for_nets(condition, self.prior)
-        with _at_rest(self):
+        with at_rest([self]):
             indices = self.quantise(x, nets_are_told).indices
             reconstruction = self.log_prob(x, self.quantiser.lookup(indices), nets_are_told)
             divergence = -self._log_prior(indices, condition).to(reconstruction.dtype)
@@ -269,7 +269,7 @@ class VQVAE(nn.Module):
         condition = None if condition is None else condition.to(self.device)
         for_nets = self._for_nets(condition, chosen)
         for_prior = None if chosen.condition is None else condition
-        with _at_rest(self):
+        with at_rest([self]):
             filters: Any = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
             indices = chosen.sample(seeds, condition=for_prior, **filters).to(self.device)
             parts = [self._written(indices, seeds, for_nets, rows, noise) for rows in blocks(n)]
@@ -363,16 +363,3 @@ class VQVAE(nn.Module):
         least, largest = (int(value) for value in indices.aminmax())
         if least < 0 or largest >= self.quantiser.count:
             raise fail("indices", f"in [0, {self.quantiser.count - 1}]", (least, largest))
-
-
-@contextmanager
-def _at_rest(model: nn.Module) -> Iterator[None]:
-    """A model in evaluation mode, where codebooks stay: it may be looked at while it is trained."""
-    moving = [part for part in model.modules() if part.training]
-    for part in moving:
-        part.training = False
-    try:
-        yield
-    finally:
-        for part in moving:
-            part.training = True

@@ -212,7 +212,8 @@ def _slope_between(scores: Scores, noise: Noise | None) -> Tensor:
     together = len(real) // len(scores.real_logits) if len(scores.real_logits) else packing(scores.discriminator)
     # Those that are read at once lie on one line, in the space of all of them.
     share = share[torch.arange(len(real), device=share.device) // together * together]
-    between = torch.lerp(fake, real, share.to(real).reshape(-1, *[1] * (real.ndim - 1)))
+    kind = torch.promote_types(real.dtype, fake.dtype)  # under autocast a generator writes a narrower one
+    between = torch.lerp(fake.to(kind), real.to(kind), share.to(real.device, kind).reshape(-1, *[1] * (real.ndim - 1)))
     looked = look(scores.discriminator, between, fake, penalties=[_AT_REAL], reads=["real"])
     return _slope("between", looked.real_logits, looked.real)
 
