@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from aigc.gan import look, losses, penalties
+from aigc.gan import losses, penalties
 from aigc.training import Noise, Phase, train
 
 STEPS, RATE, START = 400, 0.1, (1.0, 1.0)
@@ -69,7 +69,7 @@ def way(game: Game, *, start: Point = START, steps: int = STEPS, rate: float = R
     def discriminate(real: Tensor, noise: Noise) -> Tensor:
         before.load_state_dict(discriminator.state_dict())
         asked = [] if game.penalty is None else [game.penalty]
-        scores = look(discriminator, real, generator(one), penalties=asked)
+        scores = penalties.look(discriminator, real, generator(one), penalties=asked)
         value = game.loss.discriminator(scores.real_logits, scores.fake_logits)
         return sum((penalty.measure(scores, noise=noise) for penalty in asked), start=value)
 

@@ -94,6 +94,9 @@ SHORTER = {
     "epochs=20": "epochs=1",
     "samples=1000": "samples=10",
     "[:5000]": "[:100]",
+    "steps=10_000": "steps=2",
+    "steps=500": "steps=2",
+    "steps=300)  #": "steps=2, starts=8)  #",
 }
 
 
@@ -111,7 +114,7 @@ def test_the_pages_on_training_run(
     for i in range(130):
         write_wav(tmp_path / "sounds" / f"{i}.wav", torch.rand(1, 256, generator=rng) - 0.5, rate=8000)
     monkeypatch.chdir(tmp_path)
-    for page in ("training.md", "vae.md"):
+    for page in ("training.md", "vae.md", "gan.md", "metrics.md"):
         names: dict = {}
         for block in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(), flags=re.DOTALL):
             for long, short in SHORTER.items():
@@ -119,7 +122,13 @@ def test_the_pages_on_training_run(
             with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)  # so short a run wakes few codes
                 exec(compile(block, page, "exec"), names)
-    assert {"digits.png", "better.png", "sevens.png", "digit.wav", "run", "own"} <= {
+    assert {"digits.png", "better.png", "sevens.png", "coded.png", "digit.wav", "run", "own"} <= {
         path.name for path in tmp_path.iterdir()
     }
-    assert "after 200 steps" in capsys.readouterr().out
+    assert {"gan.png", "walk.gif", "gan-sevens.png", "gan", "own-gan"} <= {path.name for path in tmp_path.iterdir()}
+    printed = capsys.readouterr().out
+    assert "after 200 steps" in printed
+    assert "step 299" in printed
+    radius = float(re.findall(r"radius (\S+)", printed)[0])
+    assert 0.7 < radius < 1.3, "the loop that the page keeps learns the ring"
+    assert len(re.findall(r"real C2ST accuracy 0\.[45]|fake C2ST accuracy 0\.7", printed)) == 2
