@@ -43,9 +43,39 @@ if world > 1:
 """
 
 
-def _run(folder: Path, world: int, steps: int) -> dict[str, list]:
+PLAYERS = """
+import sys
+import torch
+import torch.distributed as dist
+from aigc import GAN
+from aigc.errors import ParameterError
+from aigc.gan import Adaptive, DiffAugment, penalties
+
+rank, world, folder, steps = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+torch.set_num_threads(1)
+if world > 1:
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
+cost = [penalties.R1(0.5), penalties.R2(0.5), penalties.WGANGP(0.1), penalties.LeCam(0.1)]
+more = {"augment": DiffAugment(), "adaptive": Adaptive(target=-0.9, speed=200, every=2), "penalties": cost}
+gan = GAN.for_images((1, 8, 8), latent=4, kind="style", width=8, **more).double()
+x = torch.rand(24, 1, 8, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+if world > 1:
+    try:
+        gan.fit(x, steps=1, batch_size=8, progress=False)
+        raise SystemExit("each process would have drawn a seed of its own")
+    except ParameterError as error:
+        assert "seed must be an int" in str(error)
+history = gan.fit(x, steps=steps, batch_size=8, critics=2, lr=1e-3, seed=3, progress=False, log_every=2)
+result = {"weights": list(gan.state_dict().values()), "losses": list(history.values["discriminator"])}
+torch.save(result, f"{folder}/{world}-{steps}{'' if rank == 0 else '-other'}.pt")
+if world > 1:
+    dist.destroy_process_group()
+"""
+
+
+def _run(folder: Path, world: int, steps: int, program: str = PROGRAM) -> dict[str, list]:
     folder.mkdir(exist_ok=True)
-    arguments = [[sys.executable, "-c", PROGRAM, str(rank), str(world), str(folder), str(steps)] for rank in range(world)]
+    arguments = [[sys.executable, "-c", program, str(rank), str(world), str(folder), str(steps)] for rank in range(world)]
     running = [subprocess.Popen(each, stderr=subprocess.PIPE, text=True) for each in arguments]
     for process in running:
         _, error = process.communicate(timeout=120)
@@ -70,3 +100,13 @@ def test_one_process_goes_on_from_a_checkpoint_of_two(whole: dict[str, list], tm
     resumed = _run(tmp_path, 1, 12)
     for a, b in zip(whole["weights"], resumed["weights"], strict=True):
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
+
+
+def test_two_processes_play_as_one(tmp_path: Path) -> None:
+    """Both players, each penalty, its memory, the augmentation and the mean style, in both processes."""
+    whole, halves = _run(tmp_path / "one", 1, 6, PLAYERS), _run(tmp_path / "two", 2, 6, PLAYERS)
+    other = torch.load(tmp_path / "two" / "2-6-other.pt", weights_only=True)
+    for a, b, c in zip(whole["weights"], halves["weights"], other["weights"], strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
+        assert torch.equal(b, c)
+    assert halves["losses"] == pytest.approx(whole["losses"], rel=1e-6, abs=1e-6)

@@ -174,6 +174,27 @@ def test_new_codes_have_no_prior() -> None:
     assert vae.sample(2, prior=prior, seed=0).shape == (2, *SHAPE)
 
 
+def test_a_run_that_does_not_begin_leaves_the_prior() -> None:
+    vae, x = small(), pictures(32)
+    fitted(vae, x)
+    with_prior(vae, x)
+    with pytest.raises(ParameterError, match="steps must be"):
+        fitted(vae, x, steps=0)
+    assert vae.prior is not None
+    fitted(vae, x, steps=1)
+    assert vae.prior is None
+
+
+def test_a_prior_is_fitted_to_codes_at_rest() -> None:
+    """A codebook in training mode moves with each look; a transform has each batch encoded when its turn comes."""
+    vae, x = small(), pictures(32)
+    fitted(vae, x)
+    before = [value.clone() for value in vae.quantiser.state_dict().values()]
+    vae.train()
+    with_prior(vae, x, transform=lambda x, noise: x)
+    assert all(map(torch.equal, before, vae.quantiser.state_dict().values()))
+
+
 def test_a_prior_alone_may_be_told_something() -> None:
     x, y = pictures(32), torch.arange(32) % 4
     vae = small()

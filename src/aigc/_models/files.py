@@ -1,7 +1,7 @@
 """Models in a folder: nets by configuration, other parts as their fields, weights; no name in a file is ever imported."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -62,12 +62,19 @@ def build_net(config: Mapping[str, Any], name: str) -> nn.Module:
     return nets.build(found)
 
 
-def described(part: Any, known: Mapping[str, type[Any]]) -> dict[str, Any] | None:
-    """A dataclass as JSON, its schedules included; None of one of the caller's own, or with a schedule of theirs."""
+def described(part: Any, known: Mapping[str, type[Any]], names: Sequence[str] | None = None) -> dict[str, Any] | None:
+    """A dataclass as JSON, its schedules included; None of one of the caller's own, or with a schedule of theirs.
+
+    Args:
+        part: The dataclass, or another object.
+        known: Those that can be rebuilt.
+        names: Its arguments, where it is no dataclass or not all of them are wanted.
+    """
     name = type(part).__name__
     if known.get(name) is not type(part):
         return None
-    fields = {field.name: getattr(part, field.name) for field in dataclasses.fields(part)}
+    wanted = [field.name for field in dataclasses.fields(part)] if names is None else names
+    fields = {key: getattr(part, key) for key in wanted}
     for key, value in fields.items():
         if callable(value):
             kind = type(value).__name__
@@ -77,7 +84,7 @@ def described(part: Any, known: Mapping[str, type[Any]]) -> dict[str, Any] | Non
     return {"name": name, **fields}
 
 
-def rebuilt(what: str, found: Mapping[str, Any], known: Mapping[str, type[Any]]) -> Any:
+def rebuilt(what: str, found: Mapping[str, Any], known: Mapping[str, Callable[..., Any]]) -> Any:
     """The dataclass that was described.
 
     Raises:

@@ -1,6 +1,7 @@
 """GANs in a folder: a configuration that rebuilds them, and their weights; no name in it is ever imported."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -9,7 +10,7 @@ from aigc._checks import fail
 from aigc._models.files import build_net, described, net_config, opened, rebuilt, restored
 from aigc.gan import losses, penalties
 from aigc.gan.augment import Adaptive, DiffAugment
-from aigc.gan.penalties import LeCam
+from aigc.gan.penalties import Consistency, LeCam
 
 if TYPE_CHECKING:
     from aigc.gan.model import GAN
@@ -91,8 +92,11 @@ def loss_config(loss: Any) -> dict[str, Any] | None:
 def penalty_config(penalty: Any) -> dict[str, Any] | None:
     """A penalty as JSON; None of one of the caller's own, or with a schedule of theirs."""
     if type(penalty) is LeCam:
-        numbers = {"weight": penalty.weight, "decay": penalty.decay}
-        return None if callable(penalty.weight) else {"name": "LeCam", **numbers}
+        return described(penalty, {"LeCam": LeCam}, ("weight", "decay"))
+    if type(penalty) is Consistency:
+        said = described(penalty, {"Consistency": Consistency}, ("weight", "fake"))
+        augment = described(penalty.augment, _AUGMENTS)
+        return None if said is None or augment is None else {**said, "augment": augment}
     return described(penalty, _PENALTIES)
 
 
@@ -100,7 +104,11 @@ def _penalty(said: Any) -> Any:
     if said is None:
         _missing("penalties")
     if said.get("name") == "LeCam":
-        return LeCam(said["weight"], decay=said["decay"])
+        return rebuilt("penalty", said, {"LeCam": LeCam})
+    if said.get("name") == "Consistency":
+        augment = rebuilt("augment", said.get("augment", {}), _AUGMENTS)
+        numbers = {name: value for name, value in said.items() if name != "augment"}
+        return rebuilt("penalty", numbers, {"Consistency": partial(Consistency, augment=augment)})
     return rebuilt("penalty", said, _PENALTIES)
 
 

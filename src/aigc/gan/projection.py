@@ -75,38 +75,46 @@ def project(
     """
     steps, starts = integer("steps", steps, low=1), integer("starts", starts, low=1)
     lr, space = number("lr", lr, low=0), space or ("w" if has_styles(gan.average) else "z")
-    if not isinstance(x, Tensor) or not x.ndim or not len(x) or (gan.shape is not None and tuple(x.shape[1:]) != gan.shape):
+    if (
+        not isinstance(x, Tensor)
+        or not x.is_floating_point()
+        or not x.ndim
+        or not len(x)
+        or (gan.shape is not None and tuple(x.shape[1:]) != gan.shape)
+    ):
         wanted = "(n, *data)" if gan.shape is None else f"(n, {', '.join(map(str, gan.shape))})"
         cure = "Call x[None] on one."
         raise fail("x", f"of shape {wanted}, with at least one example", getattr(x, "shape", x), cure)
-    target, condition = gan.inward(x.to(gan.device)), gan.told(condition, len(x))
+    own = next(gan.parameters())
+    target, condition = gan.inward(x.to(own.device, own.dtype)), gan.told(condition, len(x))
     net: Any = gan.average
     write: Any = (lambda w, told: net.synthesis(w)) if space == "w" else (lambda z, told: call(net, z, told))
     first = _nearest(gan, target, _starts(gan, starts, seed), condition, space)
     found = _descend(first, target, steps, lr, lambda code: write(code, condition), features, space == "z")
     with torch.no_grad():
         data = gan.outward(generate(net, found, condition, space=space))
-    error = (data - x.to(gan.device)).flatten(1).square().mean(1).sqrt()
+    error = (data - x.to(data)).flatten(1).square().mean(1).sqrt()
     return Projection(found, data, error, space)
 
 
 def _descend(first: Tensor, target: Tensor, steps: int, lr: float, write: Any, features: Any, prior: bool) -> Tensor:
-    """The best latents on the way down, each for itself."""
-    code = first.clone().requires_grad_()
+    """The best latents on the way down, each for itself; in float32 at least, as half of it is too coarse."""
+    kind = torch.promote_types(first.dtype, torch.float32)
+    code = first.to(kind, copy=True).requires_grad_()
     adam = torch.optim.Adam([code], lr=lr)
-    best, least = first.clone(), torch.full((len(first),), float("inf"), device=first.device)
+    best, least = code.detach().clone(), torch.full((len(first),), float("inf"), dtype=kind, device=first.device)
     wanted = None if features is None else features(target).detach()
     with torch.enable_grad():
         for step in range(steps + 1):
-            out = write(code)
-            loss = _difference(out, target)
+            out = write(code.to(first.dtype))
+            loss = _difference(out.to(kind), target.to(kind))
             if wanted is not None:
-                loss = loss + (features(out) - wanted).square().flatten(1).mean(1)
+                loss = loss + (features(out) - wanted).to(kind).square().flatten(1).mean(1)
             with torch.no_grad():
                 better = loss < least
                 best[better], least[better] = code[better], loss[better]
             if step == steps:
-                return best
+                return best.to(first.dtype)
             total = loss + (_PRIOR * code.square().mean(1) if prior else 0)
             (code.grad,) = torch.autograd.grad(total.sum(), [code])
             adam.param_groups[0]["lr"] = lr * (1 - step / steps)

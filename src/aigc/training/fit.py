@@ -1,6 +1,7 @@
 """A whole run: `train`, exhausted, with progress, logs, pictures at intervals and checkpoints."""
 
 import contextlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,7 +46,8 @@ class History:
 
     Attributes:
         steps: After how many steps each mean was taken.
-        values: By name, the means of each loss, and of what is reported beside, since the one before.
+        values: By name, the means of each loss, and of what is reported beside, since the one before; as many as steps, NaN
+            where there was none since, as of a phase that did not play.
         done: Steps done.
         seed: What repeats the run.
         interrupted: Whether Ctrl-C ended it; what was done stays done, and `checkpoint_dir` holds it.
@@ -62,7 +64,8 @@ class History:
     interrupted: bool = False
 
     def __repr__(self) -> str:
-        last = ", ".join(f"{name} {values[-1]:.4g}" for name, values in self.values.items() if values)
+        newest = ((name, [value for value in values if not math.isnan(value)]) for name, values in self.values.items())
+        last = ", ".join(f"{name} {values[-1]:.4g}" for name, values in newest if values)
         return f"History({self.done:,} steps, {last}{', interrupted' if self.interrupted else ''})"
 
 
@@ -174,7 +177,8 @@ class _Book:
 
     def __post_init__(self) -> None:
         if self.past is not None:
-            self.steps, self.values = self.past["steps"], self.past["values"]
+            self.steps, past = self.past["steps"], self.past["values"]
+            self.values = {name: [math.nan if mean is None else mean for mean in means] for name, means in past.items()}
             self.counts = self.past["counts"]
             self.sums = {name: torch.tensor(value, dtype=torch.float64) for name, value in self.past["sums"].items()}
 
@@ -187,9 +191,11 @@ class _Book:
         if (step.index + 1) % self.every and not last:
             return False
         self.newest = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
+        for name in self.newest:
+            self.values.setdefault(name, [math.nan] * len(self.steps))
+        for name, means in self.values.items():
+            means.append(self.newest.get(name, math.nan))
         self.steps.append(step.index + 1)
-        for name, mean in self.newest.items():
-            self.values.setdefault(name, []).append(mean)
         self.sums, self.counts = {}, {}
         for logger in self.loggers:
             logger.log(step.index + 1, self.newest)
@@ -199,7 +205,8 @@ class _Book:
     def state(self) -> Any:
         """All of it, as JSON."""
         sums = {name: float(value) for name, value in self.sums.items()}
-        return {"steps": self.steps, "values": self.values, "sums": sums, "counts": self.counts}
+        values = {name: [None if math.isnan(mean) else mean for mean in means] for name, means in self.values.items()}
+        return {"steps": self.steps, "values": values, "sums": sums, "counts": self.counts}
 
     def history(self, done: int, seed: int, *, interrupted: bool) -> History:
         """All of it, as a value."""

@@ -23,7 +23,7 @@ class CSVLogger:
     """Appends a line per call to a file; a resumed run goes on where its checkpoint was.
 
     Args:
-        path: The file. Its first line names the columns, and is written with the first numbers.
+        path: The file. Its first line names the columns. Where a number was not measured its cell is empty.
 
     Example:
         >>> import tempfile
@@ -35,27 +35,33 @@ class CSVLogger:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._checked = False
+        self._header: list[str] = []
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Appends a line; lines of this step and later ones, which a resumed run writes anew, are left out first."""
-        header = ["step", *values]
-        if not self._checked:
-            self._begin(step, header)
-            self._checked = True
-        self._write("a", [[str(step), *(repr(float(value)) for value in values.values())]])
+        if not self._header:
+            self._begin(step, ["step", *values])
+        new = [name for name in values if name not in self._header]
+        if new:  # what was not measured so far
+            lines = self._read()
+            self._header += new
+            self._write("w", [self._header, *([*line, *("" for _ in new)] for line in lines[1:])])
+        cells = (repr(float(values[name])) if name in values else "" for name in self._header[1:])
+        self._write("a", [[str(step), *cells]])
 
     def _begin(self, step: int, header: list[str]) -> None:
-        lines = []
-        if self.path.exists():
-            with open(self.path, newline="", encoding="utf-8") as stream:
-                lines = list(csv.reader(stream))
-        if lines and lines[0] != header:
+        lines = self._read() if self.path.exists() else []
+        if lines and not set(header) <= set(lines[0]):
             found = f"{self.path} with {', '.join(lines[0])}"
             raise fail("path", f"a log of {', '.join(header)}", found, "Take a new file.")
-        kept = [line for line in lines[1:] if len(line) == len(header) and int(line[0]) < step]
+        self._header = lines[0] if lines else header
+        kept = [line for line in lines[1:] if len(line) == len(self._header) and int(line[0]) < step]
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._write("w", [header, *kept])
+        self._write("w", [self._header, *kept])
+
+    def _read(self) -> list[list[str]]:
+        with open(self.path, newline="", encoding="utf-8") as stream:
+            return list(csv.reader(stream))
 
     def _write(self, mode: str, lines: list[list[str]]) -> None:
         with open(self.path, mode, newline="", encoding="utf-8") as stream:

@@ -285,7 +285,7 @@ class VAE(nn.Module):
         seeds = random.streams(seed, integer("n", n, low=1))
         z = (self.prior if prior is None else prior).sample(seeds).to(self.device)
         check_codes(z, self.latent)
-        parameters = nets.in_groups(self.decoder, [z] if condition is None else [z, condition])
+        parameters = nets.in_groups(self.decoder, [z] if condition is None else [z, condition.to(z.device)])
         if not noise:
             return self._shown(self.likelihood.mean(parameters, self.shape))
         return self._shown(self.likelihood.sample(parameters, seeds.to(self.device), self.shape))

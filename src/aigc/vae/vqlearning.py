@@ -34,6 +34,7 @@ def task(vae: "VQVAE") -> Task:
     trained = nn.ModuleDict({name: getattr(vae, name) for name in ("encoder", "decoder", "quantiser", "likelihood")})
 
     def loss(x: Tensor, condition: Tensor | None, noise: Noise) -> Loss:
+        vae.prior = None  # of the codes that were
         found = vae.quantise(x, condition)
         distortion = -vae.log_prob(x, found.codes, condition)
         penalty = vae.commitment * x[0].numel() * found.commitment
@@ -44,15 +45,11 @@ def task(vae: "VQVAE") -> Task:
         }
         return Loss((distortion + penalty).mean(), {name: value.detach() for name, value in report.items()})
 
-    def prepare(data: Any, transform: Transform | None) -> Any:
-        vae.prior = None  # of the codes that were
-        return data
-
     def warning(x: Tensor, condition: Tensor | None) -> str | None:
         return vae.diagnose(x, condition).warning
 
     identity = {"commitment": vae.commitment, "quantiser": quantiser_config(vae.quantiser)}
-    return Task(vae, trained, loss, identity, prepare=prepare, warning=warning)
+    return Task(vae, trained, loss, identity, warning=warning)
 
 
 def fit_prior(vae: "VQVAE", data: Any, sizes: dict[str, Any], condition: Condition | None, options: FitOptions) -> History:

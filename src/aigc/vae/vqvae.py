@@ -131,7 +131,9 @@ class VQVAE(nn.Module):
             The losses: `loss` is what is minimised, in nats; `loss/distortion` is -log p(x | codes), `loss/commitment` the
             mean squared distance of vectors from their codes, `loss/perplexity` how many codes a batch uses.
         """
-        return learning.fit(vqlearning.task(self), data, **options)
+        history = learning.fit(vqlearning.task(self), data, **options)
+        self.prior = None  # of the codes that were, also where a finished run was taken up
+        return history
 
     def fit_prior(
         self,
