@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from aigc._checks import fail, integer, number
-from aigc._models.data import Transform, check, check_told, check_type, first, parts, source, transformed
+from aigc._models.data import Transform, check, check_told, check_type, first, parts, source
 from aigc.gan.files import loss_config, penalty_config
 from aigc.gan.penalties import R1, R2, Penalty, annealed, balance, default_gamma
 from aigc.gan.playing import discriminator_loss, generator_loss
@@ -162,7 +162,8 @@ def _check(gan: "GAN", data: Any, batch_size: int, transform: Transform | None) 
         raise fail("data", "of floating numbers", x.dtype, "Call .float().")
     if not bool(x.isfinite().all()):
         raise fail("data", "finite", f"{int((~x.isfinite()).sum())} values that are NaN or infinite", "Clean the data.")
-    check_type(transformed(parts(seen)[0], transform), gan.discriminator)
+    if transform is None:
+        check_type(x, gan.discriminator)
     check_told((gan.generator, gan.discriminator), seen, data)
     own = isinstance(batches(data, batch_size=batch_size, seed=0), Stream)  # a DataLoader's batches have their own size
     examples = length(seen) if own else batch_size

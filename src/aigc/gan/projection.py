@@ -29,6 +29,10 @@ class Projection(NamedTuple):
         data: What they become, `(n, *data)`.
         error: The root mean squared difference from the data, `(n,)`.
         space: `"z"` or `"w"`: for `GAN.generate` and `GAN.interpolate`.
+
+    Example:
+        >>> Projection(torch.zeros(1, 4), torch.zeros(1, 2), torch.tensor([0.5]), "z").error
+        tensor([0.5000])
     """
 
     latents: Tensor
