@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from aigc import GAN, VAE, nets
 from aigc.errors import ParameterError, TypeParameterError
-from aigc.gan import DiffAugment, losses, penalties
+from aigc.gan import Adaptive, DiffAugment, losses, penalties
 from aigc.training import EMA, Cosine, CSVLogger, Every, History
 
 SHAPE = (1, 8, 8)
@@ -323,3 +323,73 @@ def test_a_vae_that_is_looked_at_in_training_is_at_rest() -> None:
     ((drawn, training),) = seen
     assert not training
     assert torch.equal(drawn, vae.sample(1, seed=[5]))
+
+
+def test_the_average_is_that_of_its_formula() -> None:
+    """Half-lives of 0, 0.05 * 8 and 0.05 * 16 examples, the least of them and 0.6, after batches of 8."""
+    gan, seen = flat(), []
+    look = Every(1, lambda step: seen.append(gan.generator.head.weight.detach().double()))
+    fitted(gan, points(32), steps=3, lr=0.1, average=0.6, every=[look])
+    wanted = seen[0]
+    for weights, half_life in zip(seen[1:], (0.4, 0.6), strict=True):
+        share = 0.5 ** (8 / half_life)
+        wanted = share * wanted + (1 - share) * weights
+    torch.testing.assert_close(gan.average.head.weight.double(), wanted, atol=1e-6, rtol=0)
+    fitted(again := flat(), points(32), steps=1, lr=0.1)
+    assert equal(again.average, again.generator)
+
+
+def test_a_step_of_the_discriminator_is_that_of_its_formula() -> None:
+    """Of a linear one: the gradient of E D(G(z)) - E D(x) + gamma/2 |v|^2 is the difference of the means, and gamma v."""
+    gan = GAN(line(3, 2), line(2, 1), latent=3, loss=losses.Wasserstein(), penalties=[penalties.R1(0.5)]).double()
+    x, v = points(8).double(), gan.discriminator.weight.detach().clone()[0]
+    fakes: list[Tensor] = []
+    gan.generator.register_forward_hook(lambda net, inputs, out: fakes.append(out.detach()))
+    sgd = {"optimizer": lambda p: torch.optim.SGD(p, lr=0.1), "schedule": lambda step: 1.0}
+    history = fitted(gan, x, steps=1, **sgd)
+    gradient = fakes[0].mean(0) - x.mean(0) + 0.5 * v
+    torch.testing.assert_close(gan.discriminator.weight[0], v - 0.1 * gradient)
+    loss, adversarial, cost = (
+        history.values[name][0] for name in ("discriminator", "discriminator/adversarial", "discriminator/penalty")
+    )
+    assert cost == pytest.approx(float(0.25 * v.square().sum()), rel=1e-6)
+    assert loss == pytest.approx(adversarial + cost, rel=1e-6)
+
+
+def test_the_generator_is_judged_by_what_was_augmented() -> None:
+    gan = flat(augment=lambda x, noise: 0 * x)
+    before = [value.clone() for value in gan.generator.parameters()]
+    fitted(gan, points(32))
+    assert all(map(torch.equal, before, gan.generator.parameters()))
+
+
+@pytest.mark.parametrize(("loss", "rises"), [(losses.NonSaturating(), True), (losses.Relativistic(), False)], ids=repr)
+def test_augmentation_follows_signs_of_logits_or_of_their_differences(loss: Any, rises: bool) -> None:
+    """All logits are above 0, and those of real examples about as often above those of fake ones as below."""
+    players = line(3, 2), line(2, 1)
+    with torch.no_grad():
+        players[1].bias.fill_(50.0)
+    augment: Any = lambda x, noise, p: x  # noqa: E731
+    gan = GAN(
+        *players, latent=3, loss=loss, penalties=[], augment=augment, adaptive=Adaptive(target=0.95, speed=100, every=1)
+    )
+    fitted(gan, points(64), batch_size=32, lr=0.0)
+    assert (gan.adaptive.p > 0).item() is rises
+
+
+def test_the_nearest_on_the_way_is_what_is_found() -> None:
+    gan, x = flat(), points(6)
+    start = gan.project(x, steps=1, lr=0.0, starts=4)
+    wild = gan.project(x, steps=7, lr=30.0, starts=4)
+    assert (wild.error <= start.error + 1e-6).all()
+    assert (gan.project(x, steps=100, starts=4).error < start.error).all()
+
+
+def test_the_lead_of_augmentation_is_kept(tmp_path: Path) -> None:
+    gan = small(augment=DiffAugment(("color",), 0.5), adaptive=Adaptive(-0.5, speed=70, every=3))
+    fitted(gan, pictures(32), steps=7)
+    gan.save_pretrained(tmp_path)
+    again = GAN.from_pretrained(tmp_path)
+    assert again.augment == gan.augment
+    assert (again.adaptive.target, again.adaptive.speed, again.adaptive.every) == (-0.5, 70, 3)
+    assert again.adaptive.p == gan.adaptive.p > 0
