@@ -14,17 +14,18 @@ import argparse
 import json
 import statistics
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import aigc
-from aigc import metrics, nets
+from aigc import metrics
 from aigc.device import threads
 from aigc.gan import losses, penalties
-from aigc.training import Cosine, Exponential
+from aigc.training import Cosine
 
 RESULTS = Path(__file__).parent / "results" / "modes.json"
 SAMPLES = 2500
@@ -42,6 +43,19 @@ def ring() -> tuple[Tensor, float]:
     return torch.stack([angle.cos(), angle.sin()], 1), 0.01
 
 
+def players(seed: int) -> tuple[nn.Module, nn.Module]:
+    """Perceptrons that begin as PyTorch's do, with biases and small weights: on this data they learn in a third of the steps."""
+
+    def made(before: int, after: int) -> nn.Module:
+        sizes = (before, 128, 128, 128)
+        layers = [part for a, b in pairwise(sizes) for part in (nn.Linear(a, b), nn.LeakyReLU(0.2))]
+        return nn.Sequential(*layers, nn.Linear(128, after))
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return made(4, 2), made(2, 1)
+
+
 def run(data_set: str, seed: int, steps: int, plain: bool) -> dict[str, Any]:
     """One run, and what its samples are."""
     centres, deviation = grid() if data_set == "grid" else ring()
@@ -50,10 +64,9 @@ def run(data_set: str, seed: int, steps: int, plain: bool) -> dict[str, Any]:
     data = centres[which] + deviation * torch.randn(100_000, 2, generator=rng)
     scale = data.square().mean().sqrt()
     width = deviation / float(scale)
-    gamma = Exponential(steps, first=0.03, last=width**2 / 3)
+    gamma = Cosine(steps, first=0.03, last=width**2 / 3)
     gan = aigc.GAN(
-        nets.MLPGenerator(4, (2,), hidden=(128,) * 3, seed=2 * seed),
-        nets.MLPDiscriminator((2,), hidden=(128,) * 3, seed=2 * seed + 1),
+        *players(seed),
         latent=4,
         loss=losses.NonSaturating() if plain else losses.Relativistic(),
         penalties=[] if plain else [penalties.R1(gamma), penalties.R2(gamma)],
