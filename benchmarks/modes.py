@@ -44,7 +44,7 @@ def ring() -> tuple[Tensor, float]:
 
 
 def players(seed: int) -> tuple[nn.Module, nn.Module]:
-    """Perceptrons that begin as PyTorch's do, with biases and small weights: on this data they learn in a third of the steps."""
+    """Perceptrons that begin as PyTorch's do, with biases and small weights: on this data they learn in fewer steps."""
 
     def made(before: int, after: int) -> nn.Module:
         sizes = (before, 128, 128, 128)

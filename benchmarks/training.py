@@ -32,7 +32,7 @@ from aigc.training import Phase, batches, train
 from aigc.vae import likelihoods
 
 RESULTS = Path(__file__).parent / "results" / "training.json"
-STEPS, SIZE, ROUNDS = 1000, 128, 5
+STEPS, SIZE, ROUNDS = 600, 128, 4
 X = (torch.rand(12_800, 784, generator=torch.Generator().manual_seed(0)) < 0.3).float()
 
 
