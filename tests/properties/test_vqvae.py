@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from aigc import VQVAE, nets, random
+from aigc.testing import chi_square
 from aigc.training import Noise
 from aigc.vae import likelihoods, vqlearning
 from aigc.vae.priors import Autoregressive
@@ -160,8 +161,8 @@ def test_a_cache_changes_nothing(seed: int, depth: int, condition: Any, rows: in
         torch.testing.assert_close(net(indices[:, : i + 1], said), whole[:, : i + 1], rtol=1e-10, atol=1e-10)
 
 
-def chi_square(codes: Tensor, prior: Autoregressive, said: Tensor | None, *, temperature: float = 1.0) -> float:
-    """Pearson's statistic of sampled sequences of two indices of three values, against the law of `log_prob`."""
+def p_value(codes: Tensor, prior: Autoregressive, said: Tensor | None, *, temperature: float = 1.0) -> float:
+    """The p-value of sampled sequences of two indices of three values, against the law of `log_prob`."""
     every = sequences(3, prior.shape)
     each = prior.log_prob(every, said).detach().double().exp()
     if temperature != 1:
@@ -170,12 +171,10 @@ def chi_square(codes: Tensor, prior: Autoregressive, said: Tensor | None, *, tem
         first, then = (p ** (1 / temperature) for p in (first, then))
         each = (first / first.sum())[:, None] * then / then.sum(1, keepdim=True)
     counts = torch.bincount(codes.flatten(1) @ torch.tensor([3, 1]), minlength=9).double()
-    expected = each.flatten() * len(codes)
-    assert expected.min() > 5
-    return float(((counts - expected).square() / expected).sum())
+    return chi_square(counts, each.flatten())
 
 
-CRITICAL = 31.83  # of chi-square with 8 degrees of freedom: a true law exceeds it once in 10,000 runs
+ALPHA = 1e-4
 
 
 @pytest.mark.parametrize(("depth", "condition"), [(1, None), (2, None), (1, nets.Classes(3))])
@@ -185,15 +184,15 @@ def test_sampled_codes_follow_the_prior(depth: int, condition: Any) -> None:
     said = None if condition is None else torch.ones(n, dtype=torch.int64)
     codes = prior.sample(torch.arange(n), condition=said)
     one = None if said is None else said[:9]
-    assert chi_square(codes, prior, one) < CRITICAL
+    assert p_value(codes, prior, one) > ALPHA
     # The twin: laws that are a little off are told apart.
-    assert chi_square(codes, prior, one, temperature=1.5) > CRITICAL
+    assert p_value(codes, prior, one, temperature=1.5) < ALPHA
     if condition is not None:
-        assert chi_square(codes, prior, torch.zeros(9, dtype=torch.int64)) > CRITICAL
+        assert p_value(codes, prior, torch.zeros(9, dtype=torch.int64)) < ALPHA
     else:
         warmer = prior.sample(torch.arange(n), temperature=1.5)
-        assert chi_square(warmer, prior, None, temperature=1.5) < CRITICAL
-        assert chi_square(warmer, prior, None) > CRITICAL
+        assert p_value(warmer, prior, None, temperature=1.5) > ALPHA
+        assert p_value(warmer, prior, None) < ALPHA
 
 
 @pytest.mark.parametrize("filters", [{"temperature": 0.0}, {"top_k": 1}, {"top_p": 1e-6}])
