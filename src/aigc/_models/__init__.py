@@ -2,4 +2,5 @@
 
 data.py     data before a run: read, checked, split into examples and conditions
 files.py    models in a folder
+showing.py  how they show themselves
 """

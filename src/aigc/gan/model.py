@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from aigc import nets, random
 from aigc._checks import fail, fail_type, integer
+from aigc._models.showing import parameters
 from aigc.gan import drawing, files, learning, losses, projection
 from aigc.gan.augment import Adaptive, DiffAugment
 from aigc.gan.health import Health, look_at
@@ -150,7 +151,7 @@ class GAN(nn.Module):
         Returns:
             The losses of both players, and what they are made of: `discriminator/real` and `discriminator/fake`, mean
             logits; `discriminator/adversarial` and `discriminator/penalty`, which add up to the loss; `generator/spread`,
-            how much samples differ from each other as a share of how much data do.
+            how much samples differ from each other as a share of how much data do, at every tenth step.
         """
         return learning.fit(self, data, **options)
 
@@ -327,10 +328,10 @@ class GAN(nn.Module):
         return files.load(cls, folder, {"generator": generator, "discriminator": discriminator, **own})
 
     def __repr__(self) -> str:
-        size = sum(p.numel() for net in (self.generator, self.discriminator) for p in net.parameters())
+        size = parameters((self.generator, self.discriminator))
         shown = "" if self.shape is None else f"{self.shape}, "
         kinds = ", ".join(type(part).__name__ for part in (self.loss, self.generator, self.discriminator))
-        return f"{type(self).__name__}({shown}latent={self.latent}, {kinds}, {size / 1e6:.1f}M parameters)"
+        return f"{type(self).__name__}({shown}latent={self.latent}, {kinds}, {size})"
 
     def _here(self, x: Tensor) -> Tensor:
         own = next(self.parameters())

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from aigc import nets, random
 from aigc._checks import fail, fail_type, integer
+from aigc._models.showing import parameters
 from aigc.nets import Condition, Kind, paths
 from aigc.training import History
 from aigc.vae import coding, files, learning, likelihoods, priors
@@ -381,10 +382,10 @@ class VAE(nn.Module):
         return next(self.parameters()).device
 
     def __repr__(self) -> str:
-        size = sum(parameter.numel() for parameter in self.parameters())
+        size = parameters([self])
         shown = "" if self.shape is None else f"{self.shape}, "
         kinds = f"{type(self.likelihood).__name__}, {type(self.prior).__name__}"
-        return f"{type(self).__name__}({shown}latent={self.latent}, {kinds}, {size / 1e6:.1f}M parameters)"
+        return f"{type(self).__name__}({shown}latent={self.latent}, {kinds}, {size})"
 
     def _mean(self, z: Tensor, condition: Tensor | None) -> Tensor:
         check_codes(z, self.latent)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from aigc import random
 from aigc._checks import fail, fail_type, integer, number
+from aigc._models.showing import parameters
 from aigc.nets import Condition
 from aigc.nets.conditions import check_condition, condition_from
 from aigc.random import Seeds, streams
@@ -308,12 +309,12 @@ class VQVAE(nn.Module):
         return next(self.parameters()).device
 
     def __repr__(self) -> str:
-        size = sum(parameter.numel() for parameter in self.parameters())
+        size = parameters([self])
         shown = "" if self.shape is None else f"{self.shape}, "
         codes = f"{type(self.quantiser).__name__} of {self.quantiser.count} codes"
         prior = "uniform prior" if self.prior is None else type(self.prior).__name__
         kinds = f"{type(self.likelihood).__name__}, {prior}"
-        return f"{type(self).__name__}({shown}{codes}, {kinds}, {size / 1e6:.1f}M parameters)"
+        return f"{type(self).__name__}({shown}{codes}, {kinds}, {size})"
 
     def _written(self, indices: Tensor, seeds: Tensor, condition: Tensor | None, rows: slice, noise: bool) -> Tensor:
         """The data of a block of samples."""
