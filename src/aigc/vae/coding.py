@@ -15,7 +15,17 @@ from aigc.vae.priors import StandardNormal
 if TYPE_CHECKING:
     from aigc.vae.model import VAE
 
-__all__ = ["Descends", "HierarchicalTerms", "check_hierarchy", "codes", "posterior", "repeated", "terms", "told"]
+__all__ = [
+    "Descends",
+    "HierarchicalTerms",
+    "check_data",
+    "check_hierarchy",
+    "codes",
+    "posterior",
+    "repeated",
+    "terms",
+    "told",
+]
 
 
 @runtime_checkable
@@ -114,7 +124,7 @@ def posterior(vae: "VAE", x: Tensor, condition: Tensor | None) -> DiagonalGaussi
     """What a flat encoder says of codes, `(b, latent)`."""
     if descends(vae.decoder):
         raise fail_type("decoder", "flat, where one Gaussian is the posterior", vae.decoder, "Call encode, or terms.")
-    check_data(vae, x)
+    check_data(vae.shape, x)
     found = DiagonalGaussian.read(told(vae.encoder, x, condition))
     if found.mean.shape != (len(x), vae.latent):
         wanted = f"({len(x)}, {2 * vae.latent}), a mean and a log standard deviation for each latent dimension"
@@ -135,13 +145,13 @@ def repeated(condition: Tensor | None, times: int) -> Tensor | None:
     return None if condition is None else condition.repeat(times, *(1 for _ in condition.shape[1:]))
 
 
-def check_data(vae: "VAE", x: Tensor) -> None:
+def check_data(shape: tuple[int, ...] | None, x: Tensor) -> None:
     """Raises a `ParameterError` if data are not what the model is about."""
     if not isinstance(x, Tensor) or x.ndim < 2:
         shown = tuple(x.shape) if isinstance(x, Tensor) else x
         raise fail_type("x", "a tensor that leads with the examples, (batch, *data)", shown, "Call x[None] on one.")
-    if vae.shape is not None and x.shape[1:] != vae.shape:
-        raise fail("x", f"of shape (batch, {', '.join(map(str, vae.shape))})", tuple(x.shape))
+    if shape is not None and x.shape[1:] != shape:
+        raise fail("x", f"of shape (batch, {', '.join(map(str, shape))})", tuple(x.shape))
 
 
 def check_hierarchy(decoder: nn.Module, prior: Any) -> None:
@@ -153,7 +163,7 @@ def check_hierarchy(decoder: nn.Module, prior: Any) -> None:
 
 def _descent(vae: "VAE", x: Tensor, noise: Tensor, condition: Tensor | None) -> Descent:
     """The data are read once, and codes drawn k times."""
-    check_data(vae, x)
+    check_data(vae.shape, x)
     features = vae.encoder(x) if condition is None else vae.encoder(x, condition)
     if len(noise) > 1:
         features = [part.repeat(len(noise), *(1 for _ in part.shape[1:])) for part in features]

@@ -16,7 +16,7 @@ from aigc.nets.conditions import check_condition, condition_from
 from aigc.random import Seeds, streams
 from aigc.training import History
 from aigc.training.resting import at_rest
-from aigc.vae import learning, likelihoods, vqfiles, vqlearning
+from aigc.vae import coding, learning, likelihoods, vqfiles, vqlearning
 from aigc.vae.bounds import Elbo
 from aigc.vae.learning import FitOptions
 from aigc.vae.likelihoods import Likelihood
@@ -340,18 +340,10 @@ class VQVAE(nn.Module):
         return x.clamp(0, 1) if self.images else x  # at every door
 
     def _told(self, net: nn.Module, x: Tensor, condition: Tensor | None) -> Tensor:
-        told = check_condition(self.condition, condition, len(x))
-        out = net(x) if told is None else net(x, told)
-        if not isinstance(out, Tensor):
-            raise fail_type(f"the output of {type(net).__name__}", "a tensor", out)
-        return out
+        return coding.told(net, x, check_condition(self.condition, condition, len(x)))
 
     def _check(self, x: Tensor, *, values: bool = False) -> None:
-        if not isinstance(x, Tensor) or x.ndim < 2:
-            shown = tuple(x.shape) if isinstance(x, Tensor) else x
-            raise fail_type("x", "a tensor that leads with the examples, (batch, *data)", shown, "Call x[None] on one.")
-        if self.shape is not None and x.shape[1:] != self.shape:
-            raise fail("x", f"of shape (batch, {', '.join(map(str, self.shape))})", tuple(x.shape))
+        coding.check_data(self.shape, x)
         if values and self.images:
             check_numbers(x, low=0, high=1)
 
