@@ -3,6 +3,7 @@
 idx.py          the format of MNIST
 images.py       folders, archives and IDX files of images, read lazily
 sounds.py       WAV files, read lazily
+spectrograms.py pictures of sounds, and sounds of pictures
 checks.py       what a model needs of data, or an error with a cure
 pictures.py     grids, PNG and GIF
 """
@@ -13,12 +14,14 @@ from aigc.data.idx import Labelled, mnist, read_idx, write_idx
 from aigc.data.images import images
 from aigc.data.pictures import grid, side_by_side, write_gif, write_png
 from aigc.data.sounds import Sound, read_wav, sounds, write_wav
+from aigc.data.spectrograms import Spectrogram
 
 __all__ = [
     "Examples",
     "Labelled",
     "Skipped",
     "Sound",
+    "Spectrogram",
     "check_images",
     "check_sounds",
     "grid",

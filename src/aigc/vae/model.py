@@ -218,7 +218,7 @@ class VAE(nn.Module):
 
     @torch.no_grad()
     def log_likelihood(
-        self, x: Tensor, *, samples: int = 1000, seed: int = 0, condition: Tensor | None = None, chunk: int = 10_000
+        self, x: Tensor, *, samples: int = 1000, seed: int = 0, condition: Tensor | None = None, chunk: int = 2_000
     ) -> LogLikelihood:
         r"""Estimates $\log p(x)$ by importance sampling from the posterior, with its standard error.
 
