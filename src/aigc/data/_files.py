@@ -33,6 +33,10 @@ class Files:
         """A file's full name, for messages."""
         return f"{self.root.as_posix()}/{self.names[index]}"
 
+    def path(self, index: int) -> Path:
+        """What lies on the disk: a file of a folder, or the archive."""
+        return self.root / self.names[index] if self.root.is_dir() else self.root
+
     def read(self, index: int) -> bytes:
         """A file's bytes.
 
