@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 import torch
 
 from aigc import checkpoint
-from aigc.text import plan, requests
+from aigc.data.text import Document, Manifest
+from aigc.text import learning, plan, requests, scratch
 from aigc.text._transformers_files import save
 from aigc.text._transformers_kinds import adapt
 from aigc.text.asynchronous import iterate
@@ -17,14 +18,18 @@ from aigc.text.constraining import ConstraintOptions
 from aigc.text.engine import Engine
 from aigc.text.gaps import Infilling
 from aigc.text.guidance import Guidance
+from aigc.text.learning import FitOptions
 from aigc.text.loading import load
+from aigc.text.material import Texts
 from aigc.text.progress import Reporter, Watcher
 from aigc.text.requests import ChatOptions, Message, Seeds, Stops, StreamOptions, Writer, Writers
 from aigc.text.results import Chunk, Completion, Completions, Filled, Score
+from aigc.text.scratch import ScratchOptions
 from aigc.text.searching import Search
 from aigc.text.session import Session
 from aigc.text.speculation import PromptLookup
 from aigc.text.turns import worker_of
+from aigc.training import History
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -63,6 +68,7 @@ class Generator:
     ) -> None:
         self._network, self._vocabulary = adapt(model, tokenizer, infilling=infilling)
         self._engine = Engine(self._network, self._vocabulary)
+        self.trained_on: tuple[Manifest, ...] = ()  # what documents, as far as we know; kept with the model
 
     @classmethod
     def default(cls, *, device: str | torch.device = "auto", dtype: str | torch.dtype = "auto") -> Self:
@@ -110,6 +116,21 @@ class Generator:
         generator = cls(loaded.model, loaded.tokenizer)
         generator._engine.ready(int8=loaded.int8)
         return generator
+
+    @classmethod
+    def from_scratch(cls, corpus: Iterable[Document], **how: Unpack[ScratchOptions]) -> Self:
+        """Makes an untrained model and a tokenizer for a corpus, for `fit` to train: see `aigc.text.scratch.from_scratch`.
+
+        Example:
+            >>> from aigc.data import Corpus
+            >>> Generator.from_scratch(Corpus.of(["To be, or not to be"] * 9), parameters=100_000, device="cpu")
+            Generator(Qwen3ForCausalLM, 0.1M parameters, cpu, float32, context 512)
+        """
+        return cls(*scratch.from_scratch(corpus, **how))
+
+    def fit(self, data: Texts, **options: Unpack[FitOptions]) -> History:
+        """Trains the model on texts: see `aigc.text.learning.fit`, whose arguments these are."""
+        return learning.fit(self, data, **options)
 
     @property
     def model(self) -> "PreTrainedModel":

@@ -22,7 +22,7 @@ with preserved_environment():  # optimizers bring in torch's compiler, which set
 
 from aigc.training.batches import Batches, Dataset, Order, Stream, batches
 from aigc.training.ema import EMA
-from aigc.training.fit import Every, History, fit
+from aigc.training.fit import Every, History, Stop, fit
 from aigc.training.logs import CSVLogger, Logger, TensorBoardLogger
 from aigc.training.loop import train
 from aigc.training.noise import Noise
@@ -56,6 +56,7 @@ __all__ = [
     "Run",
     "Schedule",
     "Step",
+    "Stop",
     "Stream",
     "TensorBoardLogger",
     "batches",

@@ -18,18 +18,34 @@ from aigc.training.interrupts import deferred
 from aigc.training.logs import Logger
 from aigc.training.loop import train
 from aigc.training.phases import Phase, Step
-from aigc.training.pieces import processes
+from aigc.training.pieces import Processes, processes
 from aigc.training.progress import Reporter, Watcher
 from aigc.training.resting import at_rest
 from aigc.training.state import Run
 
-__all__ = ["Every", "History", "fit"]
+__all__ = ["Every", "History", "Stop", "fit"]
+
+
+class Stop(Exception):  # it is no error
+    """Raised by what is done at intervals, with a reason: the run ends after this step, as if it had been as long as that.
+
+    Example:
+        >>> weight = nn.Linear(1, 1)
+        >>> def enough(step):
+        ...     raise Stop("good enough")
+        >>> sgd = torch.optim.SGD(weight.parameters(), lr=0.1)
+        >>> phase = Phase("mse", lambda x, noise: weight(x).square().mean(), optimizer=sgd)
+        >>> how = {"modules": {"weight": weight}, "batch_size": 4, "every": [Every(2, enough)]}
+        >>> fit([phase], torch.ones(8, 1), steps=9, seed=0, **how).stopped
+        'good enough'
+    """
 
 
 class Every(NamedTuple):
     """Something to do at intervals: `do(step)` after each `steps` steps, with the number of steps done.
 
-    The modules are in evaluation mode meanwhile, so that whoever looks at them does not change the run.
+    The modules are in evaluation mode meanwhile, so that whoever looks at them does not change the run. Numbers by name
+    that `do` returns are logged beside the losses. Where it raises `Stop`, the run ends.
 
     Example:
         >>> Every(100, print).steps
@@ -51,6 +67,7 @@ class History:
         done: Steps done.
         seed: What repeats the run.
         interrupted: Whether Ctrl-C ended it; what was done stays done, and `checkpoint_dir` holds it.
+        stopped: Why it ended early, where a `Stop` said so.
 
     Example:
         >>> History((50, 100), {"loss": (2.0, 1.5)}, done=100, seed=0)
@@ -62,11 +79,13 @@ class History:
     done: int
     seed: int
     interrupted: bool = False
+    stopped: str | None = None
 
     def __repr__(self) -> str:
         newest = ((name, [value for value in values if not math.isnan(value)]) for name, values in self.values.items())
         last = ", ".join(f"{name} {values[-1]:.4g}" for name, values in newest if values)
-        return f"History({self.done:,} steps, {last}{', interrupted' if self.interrupted else ''})"
+        end = f", stopped: {self.stopped}" if self.stopped else ", interrupted" if self.interrupted else ""
+        return f"History({self.done:,} steps, {last}{end})"
 
 
 def fit(
@@ -108,7 +127,7 @@ def fit(
         checkpoint_every: Steps between two.
         log_every: Steps over which losses are averaged.
         loggers: That take the averages.
-        every: What else is done at intervals, such as pictures of samples.
+        every: What else is done at intervals, such as pictures of samples, or a look at data that were held out.
         progress: A callable that takes a `Progress`; True for a line on standard error, False for none; by default a line
             if that is a terminal.
         workers: Processes that read a `Dataset`.
@@ -137,29 +156,46 @@ def fit(
     start, past = (0, None) if checkpoint_dir is None else run.resume(checkpoint_dir)
     book = _Book(log_every, loggers, past)
     reporter = Reporter(progress, total=total, start=start)
-    first = processes().rank == 0
+    among = processes()
+    first = among.rank == 0
     done = start
     steps_of_it = train(
         phases, source.after(start), seed=seed, start=start, ema=list(run.averages.values()), modules=list(modules.values())
     )
     with deferred() as interrupt, contextlib.closing(reporter):
-        while done < total and not interrupt.struck:
+        while done < total and not interrupt.struck and book.stopped is None:
             step = next(steps_of_it, None)
             if step is None:
                 cure = "Give an iterable that can begin anew, such as a DataLoader."
                 raise fail("data", f"enough batches for {total} steps", f"{done} batches", cure)
             done = step.index + 1
             reporter.count(step.examples)
-            if book.take(step, last=done == total):
+            beside = _done(every, done, modules, book, among)
+            if book.take(step, beside, last=done == total or book.stopped is not None):
                 reporter(done, book.newest)
-            for what in every:
-                if first and done % what.steps == 0:
-                    with at_rest(modules.values()):
-                        what.do(done)
-            due = done % checkpoint_every == 0 or done == total or interrupt.struck
+            due = done % checkpoint_every == 0 or done == total or interrupt.struck or book.stopped is not None
             if first and checkpoint_dir is not None and due:
                 run.save(checkpoint_dir, step=done, history=book.state)
-    return book.history(done, seed, interrupted=done < total)
+    return book.history(done, seed, interrupted=done < total and book.stopped is None)
+
+
+def _done(
+    every: Sequence[Every], done: int, modules: Mapping[str, nn.Module], book: "_Book", among: Processes
+) -> dict[str, float]:
+    """Does what is due after a step, in the first process; returns the numbers that it found."""
+    due = [what for what in every if done % what.steps == 0]
+    found: dict[str, float] = {}
+    if due and among.rank == 0:
+        try:
+            for what in due:
+                with at_rest(modules.values()):
+                    told = what.do(done)
+                found |= told if isinstance(told, Mapping) else {}
+        except Stop as stop:
+            book.stopped = str(stop) or "stopped"
+    if due and among.any(book.stopped is not None) and book.stopped is None:
+        book.stopped = "stopped by the first process"
+    return found
 
 
 @dataclass(slots=True)
@@ -174,17 +210,19 @@ class _Book:
     newest: dict[str, float] = field(default_factory=dict)
     sums: dict[str, Tensor] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    stopped: str | None = None
 
     def __post_init__(self) -> None:
         if self.past is not None:
             self.steps, past = self.past["steps"], self.past["values"]
             self.values = {name: [math.nan if mean is None else mean for mean in means] for name, means in past.items()}
-            self.counts = self.past["counts"]
+            self.counts, self.stopped = self.past["counts"], self.past.get("stopped")
             self.sums = {name: torch.tensor(value, dtype=torch.float64) for name, value in self.past["sums"].items()}
 
-    def take(self, step: Step, *, last: bool) -> bool:
-        """Adds a step; says whether a mean was taken."""
-        for name, value in (*step.losses.items(), *step.report.items()):
+    def take(self, step: Step, beside: Mapping[str, float], *, last: bool) -> bool:
+        """Adds a step, and what was found beside; says whether a mean was taken."""
+        more = {name: torch.tensor(float(value), dtype=torch.float64) for name, value in beside.items()}
+        for name, value in (*step.losses.items(), *step.report.items(), *more.items()):
             before = self.sums.get(name)
             self.sums[name] = value.detach().double() if before is None else before + value.detach()
             self.counts[name] = self.counts.get(name, 0) + 1
@@ -206,12 +244,13 @@ class _Book:
         """All of it, as JSON."""
         sums = {name: float(value) for name, value in self.sums.items()}
         values = {name: [None if math.isnan(mean) else mean for mean in means] for name, means in self.values.items()}
-        return {"steps": self.steps, "values": values, "sums": sums, "counts": self.counts}
+        found = {"steps": self.steps, "values": values, "sums": sums, "counts": self.counts}
+        return found if self.stopped is None else found | {"stopped": self.stopped}
 
     def history(self, done: int, seed: int, *, interrupted: bool) -> History:
         """All of it, as a value."""
         values = {name: tuple(means) for name, means in self.values.items()}
-        return History(tuple(self.steps), values, done, seed, interrupted)
+        return History(tuple(self.steps), values, done, seed, interrupted, self.stopped)
 
 
 def _total(source: Batches, steps: int | None, epochs: float | None) -> int:

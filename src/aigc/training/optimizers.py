@@ -26,6 +26,7 @@ class MuonAdamW(torch.optim.Optimizer):
         weight_decay: Of matrices.
         momentum: Of Muon.
         betas: Of AdamW.
+        plain: Matrices that AdamW shall move as well: those that are looked up rather than multiplied, as embeddings are.
 
     Raises:
         ParameterError: If there is no matrix among the parameters.
@@ -48,11 +49,14 @@ class MuonAdamW(torch.optim.Optimizer):
         weight_decay: float = 0.0,
         momentum: float = 0.95,
         betas: tuple[float, float] = (0.9, 0.999),
+        plain: Iterable[nn.Parameter] = (),
     ) -> None:
         number("lr", lr, low=0)
         found = list(parameters)
-        matrices = [parameter for parameter in found if parameter.ndim == 2]
-        others = [parameter for parameter in found if parameter.ndim != 2]
+        looked_up = {id(parameter) for parameter in plain}
+        matrices = [parameter for parameter in found if parameter.ndim == 2 and id(parameter) not in looked_up]
+        chosen = {id(parameter) for parameter in matrices}
+        others = [parameter for parameter in found if id(parameter) not in chosen]
         if not matrices:
             raise fail("parameters", "with a matrix among them", "none of two axes", "Take torch.optim.AdamW.")
         rest = lr if adam_lr is None else adam_lr

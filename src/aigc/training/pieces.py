@@ -43,6 +43,14 @@ class Processes(NamedTuple):
             self.total(values)
             torch._foreach_div_(values, self.world)
 
+    def any(self, said: bool) -> bool:
+        """Whether one of all processes says so."""
+        if self.world == 1:
+            return said
+        found = torch.tensor(float(said), device="cuda" if dist.get_backend() == "nccl" else "cpu")
+        self.total([found])
+        return bool(found)
+
 
 class Piece(NamedTuple):
     """Some examples of a batch."""

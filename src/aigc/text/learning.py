@@ -1,0 +1,310 @@
+"""How a language model learns from texts: its one phase on the engine of `aigc.training`."""
+
+import math
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict, cast
+
+import torch
+from torch import nn
+
+from aigc import device as devices
+from aigc._checks import fail, integer, number
+from aigc.data.text import Packing, Window
+from aigc.errors import ModelError
+from aigc.text._transformers import TransformersNetwork
+from aigc.text.held_out import HeldOut, bits_per_byte
+from aigc.text.material import Material, Texts, material
+from aigc.text.network_loss import WindowLoss
+from aigc.training import EMA, Every, History, Linear, Logger, Loss, MuonAdamW, Noise, Phase, Schedule
+from aigc.training import fit as run
+from aigc.training.pieces import processes
+from aigc.training.progress import Watcher
+
+if TYPE_CHECKING:
+    from aigc.text.generator import Generator
+
+__all__ = ["FitOptions", "Optimizer", "fit"]
+
+Optimizer = Callable[[Sequence[nn.Parameter]], torch.optim.Optimizer]
+
+_LOOKS = 10  # at held-out texts in a run, unless told otherwise
+_FORGOTTEN = 1.05  # times the bits per byte of before
+
+
+class FitOptions(TypedDict, total=False):
+    """What `Generator.fit` takes besides data: see `fit`."""
+
+    epochs: float | None
+    steps: int | None
+    batch_size: int
+    length: int | None
+    packing: Packing
+    held_out: Texts | None
+    general: Texts | None
+    look_every: int | None
+    patience: int | None
+    seed: int | None
+    lr: float | None
+    schedule: Schedule | None
+    optimizer: Optimizer | None
+    weight_decay: float
+    average: float | None
+    accumulate: int
+    clip: float | None
+    precision: str
+    checkpoint_dir: str | Path | None
+    checkpoint_every: int
+    log_every: int
+    loggers: Sequence[Logger]
+    every: Sequence[Every]
+    progress: Watcher
+    workers: int
+
+
+def fit(
+    gen: "Generator",
+    data: Texts,
+    *,
+    epochs: float | None = None,
+    steps: int | None = None,
+    batch_size: int = 16,
+    length: int | None = None,
+    packing: Packing = "best-fit",
+    held_out: Texts | None = None,
+    general: Texts | None = None,
+    look_every: int | None = None,
+    patience: int | None = None,
+    seed: int | None = None,
+    lr: float | None = None,
+    schedule: Schedule | None = None,
+    optimizer: Optimizer | None = None,
+    weight_decay: float = 0.1,
+    average: float | None = None,
+    accumulate: int = 1,
+    clip: float | None = 1.0,
+    precision: str = "auto",
+    checkpoint_dir: str | Path | None = None,
+    checkpoint_every: int = 200,
+    log_every: int = 10,
+    loggers: Sequence[Logger] = (),
+    every: Sequence[Every] = (),
+    progress: Watcher = None,
+    workers: int = 0,
+) -> History:
+    r"""Trains a causal language model: `gen.fit(texts, ...)`.
+
+    What is minimised is the mean of $-\log p(t_i \mid t_{<i})$ over the tokens of the texts, in nats, ends included. Texts
+    are packed into windows; a text in a window sees nothing of the others there, where the model allows it.
+
+    Args:
+        gen: What is trained; its model is changed in place, and at the end in the type that it had.
+        data: A path of files of text, or of a folder of token files; documents, strings or `Document`s; a `Corpus`; or
+            `Tokens` or `Packed` windows of one.
+        epochs: Of the whole run; 3, if neither this nor `steps` is given.
+        steps: Of the whole run, in place of `epochs`.
+        batch_size: Windows of a batch.
+        length: Tokens of a window; by default the model's context, at most 512.
+        packing: `"best-fit"` cuts no text that fits a window; `"concatenate"` fills every window.
+        held_out: Texts that are not trained on. They are looked at at intervals; the weights that predicted them best are
+            those the model has at the end. `History.values["held_out"]` are bits per byte.
+        general: Other texts, looked at before and after: where they are predicted much worse then, a warning says so.
+        look_every: Steps between two looks at `held_out`; by default a tenth of the run.
+        patience: After how many looks in a row that are no better than the best the run stops; None never stops.
+        seed: An int, or None for fresh entropy.
+        lr: By default $0.02 / \sqrt{\text{width}}$, 0.00125 for 256 features and 0.0003 for 4,096.
+        schedule: What the learning rate is multiplied by; by default a rise over a twentieth of the run, and a straight
+            line to 0.
+        optimizer: From parameters to an optimizer of torch, in place of `MuonAdamW` with `lr`: Muon for matrices, AdamW for
+            embeddings and the rest.
+        weight_decay: Of matrices.
+        average: The half-life, in windows, of an average of the weights, which the model has at the end; None is off.
+        accumulate: Micro-batches of a batch.
+        clip: The largest norm of a gradient.
+        precision: `"float32"`, `"bfloat16"` or `"float16"` for products, weights are in float32 meanwhile; by default
+            bfloat16 where the hardware is faster so.
+        checkpoint_dir: As for `aigc.training.fit`; a run that was cut goes on, and ends as the uncut one.
+        checkpoint_every: As for `aigc.training.fit`.
+        log_every: As for `aigc.training.fit`.
+        loggers: As for `aigc.training.fit`.
+        every: As for `aigc.training.fit`, such as `Every(100, lambda step: print(gen.generate("", seed=0)[0].text))`.
+        progress: As for `aigc.training.fit`.
+        workers: As for `aigc.training.fit`.
+
+    Returns:
+        The losses: `loss` in nats a token, and `loss/bits_per_byte`.
+
+    Raises:
+        ModelError: If the model is not causal.
+        DataError: If there is too little text, or the corpus changed since the checkpoint.
+        ParameterError: If an argument is out of range.
+        TrainingError: If the loss or a gradient is not finite.
+    """
+    model, folder = _causal(gen), None if checkpoint_dir is None else Path(checkpoint_dir)
+    with ExitStack() as stack:
+        some = _materials(stack, gen, (data, held_out, general), length=length, packing=packing, folder=folder)
+        texts, aside, other = cast("Material", some[0]), some[1], some[2]
+        stack.enter_context(_in_training(model))
+        weights, loss = Weights(model), WindowLoss(model)
+        total = _steps(steps, epochs, texts, batch_size)
+        watched = None if aside is None else _watched(loss, weights, aside, patience, folder)
+        looks = [] if watched is None else [Every(_interval(look_every, total), watched)]
+        before = None if other is None else bits_per_byte(loss, other)
+        rate = 0.02 / _width(model) ** 0.5 if lr is None else number("lr", lr, low=0)
+        chosen = optimizer or partial(_optimizer, model, lr=rate, weight_decay=number("weight_decay", weight_decay, low=0))
+        change = Linear(1.0, 0.0, total, warmup=total // 20) if schedule is None else schedule
+        how: dict[str, Any] = {"accumulate": accumulate, "clip": clip, "precision": _precision(precision, model)}
+        phase = Phase("loss", _loss(loss, texts), optimizer=chosen(list(weights.parameters())), schedule=change, **how)
+        averages = {} if average is None else {"weights": EMA(weights, half_life=average, ramp=0.1)}
+        model.train()
+        history = run(
+            [phase],
+            texts.windows,
+            modules={"weights": weights},
+            batch_size=batch_size,
+            steps=total,
+            seed=seed,
+            averages=averages,
+            checkpoint_dir=folder,
+            checkpoint_every=checkpoint_every,
+            log_every=log_every,
+            loggers=loggers,
+            every=[*looks, *every],
+            progress=progress,
+            workers=workers,
+            identity={"corpus": texts.manifest.corpus, "length": texts.windows.length, "packing": texts.windows.how},
+        )
+        model.eval()
+        for ema in averages.values():
+            weights.load_state_dict(ema.average.state_dict())
+        if watched is not None:
+            _take_best(watched)
+        if other is not None and before is not None:
+            _warn_of_forgetting(before, bits_per_byte(loss, other))
+    gen.trained_on += (texts.manifest,)
+    return history
+
+
+class Weights(nn.Module):
+    """What is trained of a model, each parameter once, whatever its places: what checkpoints and averages hold."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        for name, parameter in model.named_parameters():  # each once, though it be tied
+            if parameter.requires_grad:
+                self.register_parameter(name.replace(".", "/"), parameter)
+        if not any(True for _ in self.parameters()):
+            raise fail("model", "one with parameters that require a gradient", "none", "Call model.requires_grad_(True).")
+
+
+def _materials(
+    stack: ExitStack,
+    gen: "Generator",
+    data: Sequence[Texts | None],
+    *,
+    length: int | None,
+    packing: Packing,
+    folder: Path | None,
+) -> list[Material | None]:
+    """Windows of the texts to train on, of those held out, and of general ones; the first are kept for a resumed run."""
+    own = None if folder is None else folder / f"process-{processes().rank}"
+    made = (
+        None if some is None else material(gen, some, length=length, packing=packing, folder=own if place == 0 else None)
+        for place, some in enumerate(data)
+    )
+    return [None if one is None else stack.enter_context(one) for one in made]
+
+
+@contextmanager
+def _in_training(model: Any) -> Iterator[None]:
+    """Weights in float32, whose small steps half precision would lose; afterwards again what they were."""
+    dtypes = {name: parameter.dtype for name, parameter in model.named_parameters()}
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dtype in (torch.bfloat16, torch.float16):
+                parameter.data = parameter.data.float()
+    try:
+        yield
+    finally:
+        model.eval()
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                parameter.grad = None
+                parameter.data = parameter.data.to(dtypes[name])
+
+
+def _loss(loss: WindowLoss, texts: Material) -> Callable[[Any, Noise], Loss]:
+    def nats(batch: Window, noise: Noise) -> Loss:
+        # By the targets of a window on average: the same for each, so that micro-batches and processes add up.
+        value = loss(batch) / (len(batch.ids) * texts.targets)
+        return Loss(value, {"bits_per_byte": value.detach() / math.log(2) / texts.bytes})
+
+    return nats
+
+
+def _optimizer(model: Any, parameters: Sequence[nn.Parameter], *, lr: float, weight_decay: float) -> torch.optim.Optimizer:
+    """Muon for matrices, AdamW for embeddings and the rest."""
+    ends = [end.weight for end in (model.get_input_embeddings(), model.get_output_embeddings()) if end is not None]
+    looked_up = {id(end) for end in ends}
+    if not any(parameter.ndim == 2 and id(parameter) not in looked_up for parameter in parameters):
+        return torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay)
+    return MuonAdamW(parameters, lr=lr, weight_decay=weight_decay, betas=(0.9, 0.95), plain=ends)
+
+
+def _watched(loss: WindowLoss, weights: Weights, texts: Material, patience: int | None, folder: Path | None) -> HeldOut:
+    patience = None if patience is None else integer("patience", patience, low=1)
+    return HeldOut(texts, loss, weights, patience, None if folder is None else folder / "held-out")
+
+
+def _take_best(watched: HeldOut) -> None:
+    """Takes the weights that predicted held-out texts best, and says so where they are not the last."""
+    best, last = watched.best, watched.looks[-1] if watched.looks else None
+    if best is None or last is None:
+        return
+    watched.restore()
+    if last.bits_per_byte > best.bits_per_byte * 1.01:
+        shown = f"{best.bits_per_byte:.3f} bits a byte after {best.step:,} steps, and {last.bits_per_byte:.3f} at the end"
+        warnings.warn(f"The model over-fitted: held-out texts took {shown}. Its weights are those of then.", stacklevel=4)
+
+
+def _warn_of_forgetting(before: float, after: float) -> None:
+    if after > before * _FORGOTTEN:
+        shown = f"general texts took {before:.3f} bits a byte before and take {after:.3f} now"
+        cure = "Train for fewer steps or with a smaller lr, by LoRA, or mix general texts in."
+        warnings.warn(f"The model forgot: {shown}. {cure}", stacklevel=4)
+
+
+def _causal(gen: "Generator") -> Any:
+    if not isinstance(gen._network, TransformersNetwork):
+        raise ModelError(f"{type(gen.model).__name__} is not causal; fit trains models that predict the next token.")
+    return gen.model
+
+
+def _steps(steps: int | None, epochs: float | None, texts: Material, batch_size: int) -> int:
+    size = integer(
+        "batch_size", batch_size, low=1, high=len(texts.windows), cure="Give more text, or a smaller batch_size."
+    )
+    if steps is not None:
+        if epochs is not None:
+            raise fail("steps", "left out where epochs is given", steps, "Give one of the two.")
+        return integer("steps", steps, low=1)
+    share = 3 if epochs is None else number("epochs", epochs, low=0)
+    return max(1, round(share * -(-len(texts.windows) // size)))
+
+
+def _interval(look_every: int | None, total: int) -> int:
+    return max(1, total // _LOOKS) if look_every is None else integer("look_every", look_every, low=1)
+
+
+def _width(model: Any) -> int:
+    return int(model.get_input_embeddings().weight.shape[1])
+
+
+def _precision(precision: str, model: Any) -> str:
+    if precision != "auto":
+        return precision
+    found = devices.place(next(model.parameters()).device, dtype="auto").dtype
+    return "bfloat16" if found == torch.bfloat16 else "float32"

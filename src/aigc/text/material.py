@@ -1,0 +1,116 @@
+"""What a language model is trained on: texts of any kind, as windows of tokens of one length."""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aigc._checks import fail, fail_type, integer
+from aigc.data.text import Corpus, Document, Manifest, Packed, Packing, Tokens, pack, texts, write_tokens
+
+if TYPE_CHECKING:
+    from aigc.text.generator import Generator
+
+__all__ = ["Material", "Texts", "material", "window_length"]
+
+Texts = str | Path | Sequence[str | Document] | Corpus | Tokens | Packed
+
+_LENGTH = 512  # targets of a window, where the model could read more
+_FILE = "tokens"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Material:
+    """Windows to train on.
+
+    Attributes:
+        windows: A `Dataset` of them.
+        targets: Tokens that are predicted, of a window on average.
+        manifest: What documents they are of.
+        bytes: Of the documents' texts, per token that is predicted.
+    """
+
+    windows: Packed
+    targets: float
+    manifest: Manifest
+    bytes: float
+
+
+@contextmanager
+def material(
+    gen: "Generator", data: Texts, *, length: int | None, packing: Packing, folder: Path | None, progress: Any = None
+) -> Iterator[Material]:
+    """Makes windows of data; token files that had to be written for it are removed afterwards, unless there is a folder.
+
+    Args:
+        gen: Whose tokenizer is taken.
+        data: A path of texts, or of a folder of token files; documents; a `Corpus`; or what is made of one.
+        length: Targets of a window; None takes the model's context, at most 512.
+        packing: As for `aigc.data.pack`.
+        folder: Where token files are kept for a run that is resumed. Those that are there must be of the same corpus.
+        progress: As for `write_tokens`.
+
+    Raises:
+        DataError: If there is too little text, a file cannot be read, or the corpus is another than that of the folder.
+        ParameterError: If the length exceeds the context.
+    """
+    if isinstance(data, Packed):
+        data.tokens.check_tokenizer(gen.tokenizer)
+        yield _material(data)
+        return
+    size = window_length(gen, length)
+    tokens = data if isinstance(data, Tokens) else _tokens(data)
+    if tokens is not None:
+        tokens.check_tokenizer(gen.tokenizer)
+        yield _material(pack(tokens, length=size, how=packing))
+        return
+    corpus = _corpus(data)
+    with tempfile.TemporaryDirectory() as temporary:
+        place = Path(temporary if folder is None else folder) / _FILE
+        if place.is_dir():
+            tokens = Tokens.open(place)
+            tokens.check_tokenizer(gen.tokenizer)
+            tokens.manifest().check(corpus)
+        else:
+            end = gen.tokenizer.eos_token_id
+            if end is None:
+                cure = "Set gen.tokenizer.eos_token to the token that ends texts."
+                raise fail("tokenizer", "one with a token that ends texts", "none", cure)
+            tokens = write_tokens(
+                corpus, place, tokenizer=gen.tokenizer, end=end, vocabulary=_vocabulary(gen), progress=progress
+            )
+        yield _material(pack(tokens, length=size, how=packing))
+
+
+def window_length(gen: "Generator", length: int | None) -> int:
+    """Targets of a window: what is asked for, or what the model can read, at most 512."""
+    if length is None:
+        return min(gen.context or _LENGTH, _LENGTH)
+    return integer("length", length, low=2, high=gen.context, cure=f"The model reads {gen.context} tokens.")
+
+
+def _vocabulary(gen: "Generator") -> int:
+    return int(gen.model.get_input_embeddings().weight.shape[0])
+
+
+def _corpus(data: Any) -> Corpus:
+    if isinstance(data, Corpus):
+        return data
+    if isinstance(data, str | Path):
+        return texts(data)
+    if isinstance(data, Sequence):
+        return Corpus.of(data)
+    raise fail_type("data", "a path, documents, a Corpus, Tokens or Packed", data, "Read files by aigc.data.texts(path).")
+
+
+def _tokens(data: Any) -> Tokens | None:
+    """What is in a folder of token files; None if data is none."""
+    found = isinstance(data, str | Path) and (Path(data) / "corpus.json").is_file()
+    return Tokens.open(data) if found else None
+
+
+def _material(windows: Packed) -> Material:
+    size = windows.tokens.bytes / windows.targets
+    return Material(windows, windows.targets / len(windows), windows.tokens.manifest(), size)

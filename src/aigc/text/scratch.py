@@ -1,0 +1,213 @@
+"""A model for a corpus, untrained: how large, of what shape, with what tokenizer, and why."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
+
+import torch
+
+from aigc import device as devices
+from aigc import random
+from aigc._checks import fail_type, integer
+from aigc.data.text import END, Document, train_tokenizer
+from aigc.device import seeded_rng
+from aigc.errors import DataError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+__all__ = ["Architecture", "Scratch", "ScratchOptions", "architecture", "from_scratch"]
+
+_LEAST, _MOST = 1_000_000, 20_000_000  # parameters, unless told otherwise
+_ASPECT = 43  # features a layer, as in GPT-2 and most small models since; between 30 and 80 the loss hardly changes
+_HEAD = 64
+
+
+class ScratchOptions(TypedDict, total=False):
+    """What `Generator.from_scratch` takes besides a corpus: see `from_scratch`."""
+
+    parameters: int | None
+    vocabulary: int | None
+    context: int
+    tokenizer: "Tokenizer | None"
+    seed: int
+    device: str | torch.device
+
+
+class Scratch(NamedTuple):
+    """What a `Generator` is made of."""
+
+    model: "PreTrainedModel"
+    tokenizer: "PreTrainedTokenizerBase"
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """The shape of a model: Qwen3's, which is Llama's with normalised queries and keys.
+
+    Attributes:
+        vocabulary: Tokens.
+        width: Features.
+        layers: How many.
+        hidden: Features inside a layer's perceptron.
+        head: Features of a head of attention.
+        parameters: In all; the embedding is tied to the output.
+        reason: Sentences that say why.
+
+    Example:
+        >>> print(Architecture.of(7_500_000, vocabulary=8192))
+        7 layers of 256 features, 8,192 tokens, 7.7M parameters. 37 features a layer, 103% of the parameters asked for.
+    """
+
+    vocabulary: int
+    width: int
+    layers: int
+    hidden: int
+    head: int
+    parameters: int
+    reason: str = ""
+
+    @classmethod
+    def of(cls, parameters: int, *, vocabulary: int, reason: str = "") -> "Architecture":
+        """The shape nearest to some parameters, with about 43 features a layer.
+
+        Args:
+            parameters: In all, the embedding included.
+            vocabulary: Tokens.
+            reason: What else shall be said.
+        """
+        budget = integer("parameters", parameters, low=10_000)
+        shapes = [_shape(vocabulary, width, layers) for width in _widths() for layers in range(1, 65)]
+        fitting = [one for one in shapes if one.parameters <= 1.05 * budget] or [
+            min(shapes, key=lambda one: one.parameters)
+        ]
+
+        def far(one: Architecture) -> float:
+            return 3 * abs(math.log(one.parameters / budget)) + abs(math.log(one.width / one.layers / _ASPECT))
+
+        best = min(fitting, key=far)
+        why = (
+            f"{best.width / best.layers:.0f} features a layer, {best.parameters / budget:.0%} of the parameters asked for."
+        )
+        return _shape(vocabulary, best.width, best.layers, f"{why} {reason}".strip())
+
+    def __str__(self) -> str:
+        size = f"{self.parameters / 1e6:.1f}M parameters"
+        return f"{self.layers} layers of {self.width} features, {self.vocabulary:,} tokens, {size}. {self.reason}"
+
+
+def architecture(
+    corpus: Iterable[Document], *, parameters: int | None = None, vocabulary: int | None = None
+) -> Architecture:
+    """Chooses the shape of a model for a corpus, and says why.
+
+    Args:
+        corpus: Read once.
+        parameters: In all; by default two for each character, at least a million and at most 20 million, which a laptop
+            trains in hours.
+        vocabulary: Tokens; by default one for each thousand characters, a power of 2 between 512 and 32,768, so that each
+            is seen often; and at most as many as a third of the parameters can embed.
+
+    Raises:
+        DataError: If the corpus has no document.
+
+    Example:
+        >>> from aigc.data import Corpus
+        >>> print(architecture(Corpus.of(["To be, or not to be"] * 1000)))
+        4 layers of 128 features, 512 tokens, 0.9M parameters. 32 features a layer, ...
+    """
+    characters = sum(len(document.text) for document in corpus)
+    if not characters:
+        raise DataError("corpus must have at least one document, and has none. Look at what was filtered out.")
+    size = min(max(2 * characters, _LEAST), _MOST) if parameters is None else integer("parameters", parameters, low=10_000)
+    why = f"The corpus has {characters:,} characters"
+    if vocabulary is None:
+        most = size / 3 / max(32, (size / 12 * _ASPECT) ** (1 / 3))  # the width of so many parameters, roughly
+        wanted = min(max(characters / 1000, 512), 32_768, most)
+        vocabulary = max(2 ** round(math.log2(wanted)), 257)
+        why += ", one token for each thousand of them and an embedding of at most a third of the model"
+    return Architecture.of(size, vocabulary=integer("vocabulary", vocabulary, low=257), reason=f"{why}.")
+
+
+def from_scratch(
+    corpus: Iterable[Document],
+    *,
+    parameters: int | None = None,
+    vocabulary: int | None = None,
+    context: int = 512,
+    tokenizer: "Tokenizer | None" = None,
+    seed: int = 0,
+    device: str | torch.device = "auto",
+) -> Scratch:
+    """Makes an untrained model and its tokenizer: `Generator.from_scratch(corpus)`.
+
+    `print(aigc.text.scratch.architecture(corpus))` says what is chosen, and why.
+
+    Args:
+        corpus: Documents; read twice.
+        parameters: As for `architecture`.
+        vocabulary: As for `architecture`.
+        context: Tokens that the model can read, at least 8.
+        tokenizer: One that is there already, in place of one that is trained on the corpus.
+        seed: Of the first weights.
+        device: Where the model shall be.
+
+    Raises:
+        DataError: If the corpus has no document.
+        ParameterError: If an argument is out of range.
+    """
+    if isinstance(corpus, str):
+        raise fail_type("corpus", "a Corpus, such as aigc.data.texts(path)", corpus)
+    integer("context", context, low=8, high=2**20)
+    known = None if tokenizer is None else tokenizer.get_vocab_size()
+    shape = architecture(corpus, parameters=parameters, vocabulary=vocabulary if known is None else known)
+    made = train_tokenizer(corpus, size=shape.vocabulary) if tokenizer is None else tokenizer
+    if made.get_vocab_size() < shape.vocabulary:  # too few pairs in the corpus
+        shape = _shape(made.get_vocab_size(), shape.width, shape.layers, shape.reason)
+    return _built(shape, made, context, seed, device)
+
+
+def _built(shape: Architecture, tokenizer: Any, context: int, seed: int, device: str | torch.device) -> Scratch:
+    from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+
+    end = tokenizer.token_to_id(END)
+    if end is None:
+        raise fail_type("tokenizer", f"one with {END}, the token that ends texts", tokenizer)
+    config = Qwen3Config(
+        vocab_size=shape.vocabulary,
+        hidden_size=shape.width,
+        intermediate_size=shape.hidden,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.width // shape.head,
+        num_key_value_heads=shape.width // shape.head,
+        head_dim=shape.head,
+        max_position_embeddings=context,
+        rope_parameters={"rope_type": "default", "rope_theta": 10_000.0},
+        tie_word_embeddings=True,
+        bos_token_id=end,
+        eos_token_id=end,
+    )
+    place = devices.place(device, dtype="float32").device
+    with seeded_rng(random.check_seed("seed", seed), torch.device("cpu")):
+        model = Qwen3ForCausalLM(config)
+    for layer in model.model.layers:  # each block begins as the identity
+        torch.nn.init.zeros_(layer.self_attn.o_proj.weight)
+        torch.nn.init.zeros_(layer.mlp.down_proj.weight)
+    draws = {"do_sample": True, "temperature": 0.8, "top_p": 0.95}
+    model.generation_config = GenerationConfig(bos_token_id=end, eos_token_id=end, pad_token_id=end, **draws)
+    ends = {"bos_token": END, "eos_token": END, "pad_token": END}
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=context, **ends)
+    return Scratch(model.eval().to(place), wrapped)
+
+
+def _widths() -> list[int]:
+    return [32, 64, 96, *range(128, 513, 64), *range(640, 2049, 128)]
+
+
+def _shape(vocabulary: int, width: int, layers: int, reason: str = "") -> Architecture:
+    head = _HEAD if width % _HEAD == 0 else 32
+    hidden = math.ceil(8 * width / 3 / 32) * 32
+    block = 4 * width**2 + 3 * width * hidden + 2 * width + 2 * head
+    return Architecture(vocabulary, width, layers, hidden, head, vocabulary * width + layers * block + width, reason)
