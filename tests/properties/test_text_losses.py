@@ -25,11 +25,15 @@ def plain(hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> 
     return found.sum()
 
 
-sizes = st.tuples(st.integers(0, 99), st.integers(1, 12), st.integers(1, 5), st.integers(1, 9), st.sampled_from([0, 0.5, 1]))
+sizes = st.tuples(
+    st.integers(0, 99), st.integers(1, 12), st.integers(1, 5), st.integers(1, 9), st.sampled_from([0, 0.5, 1])
+)
 
 
 @given(sizes, st.integers(1, 5), st.floats(-3, 3))
-def test_value_and_gradients_are_those_of_the_whole(size: tuple[int, int, int, int, float], rows: int, scale: float) -> None:
+def test_value_and_gradients_are_those_of_the_whole(
+    size: tuple[int, int, int, int, float], rows: int, scale: float
+) -> None:
     hidden, weight, targets = case(*size)
     ours = [hidden.clone().requires_grad_(), weight.clone().requires_grad_()]
     theirs = [hidden.clone().requires_grad_(), weight.clone().requires_grad_()]

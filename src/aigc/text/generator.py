@@ -10,7 +10,7 @@ import torch
 
 from aigc import checkpoint
 from aigc.data.text import Document, Manifest
-from aigc.text import learning, plan, requests, scratch
+from aigc.text import learning, plan, provenance, requests, scratch
 from aigc.text._transformers_files import save
 from aigc.text._transformers_kinds import adapt
 from aigc.text.asynchronous import iterate
@@ -114,6 +114,7 @@ class Generator:
         """
         loaded = load(model, device=device, dtype=dtype, revision=revision)
         generator = cls(loaded.model, loaded.tokenizer)
+        generator.trained_on = loaded.trained_on
         generator._engine.ready(int8=loaded.int8)
         return generator
 
@@ -388,13 +389,11 @@ class Generator:
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes model, tokenizer and a manifest of checksums to a folder, all or nothing.
 
-        The folder can be read by `Generator.from_pretrained` and by transformers.
-
-        Args:
-            folder: A new or empty folder, or one written by aigc, which is replaced.
+        `Generator.from_pretrained` and transformers read it. `folder` is new, empty, or one of aigc, which is replaced.
         """
         with checkpoint.atomic_folder(folder) as beside:
             save(self.model, self.tokenizer, beside)
+            provenance.write(beside, self.trained_on)
 
     def __repr__(self) -> str:
         return f"Generator({self._engine})"

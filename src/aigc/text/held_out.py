@@ -2,9 +2,11 @@
 
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +15,7 @@ from aigc import checkpoint
 from aigc.data._files import write_whole
 from aigc.text.material import Material
 from aigc.text.network_loss import WindowLoss
-from aigc.training import Stop
+from aigc.training import EMA, Stop
 from aigc.training.pieces import to_device
 
 __all__ = ["HeldOut", "Look", "bits_per_byte"]
@@ -61,6 +63,7 @@ class HeldOut:
         weights: What is trained.
         patience: After how many looks in a row that are no better than the best the run stops; None never stops.
         folder: Where looks and the best weights are kept for a run that is resumed.
+        average: Whose weights are looked at in place of those of the model.
     """
 
     texts: Material
@@ -68,6 +71,7 @@ class HeldOut:
     weights: nn.Module
     patience: int | None = None
     folder: Path | None = None
+    average: EMA[Any] | None = None
     looks: list[Look] = field(default_factory=list)
     kept: dict[str, Tensor] = field(default_factory=dict)
 
@@ -89,12 +93,14 @@ class HeldOut:
             Stop: If it was no better for too long.
         """
         self.looks = [look for look in self.looks if look.step < step]
-        before, look = self.best, Look(step, bits_per_byte(self.loss, self.texts))
-        self.looks.append(look)
-        if before is None or look.bits_per_byte < before.bits_per_byte:
-            self.kept = {name: value.detach().clone() for name, value in self.weights.state_dict().items()}
-            if self.folder is not None:
-                checkpoint.save(self.folder / _BEST, config={"step": step}, tensors=self.kept)
+        before = self.best
+        with self._averaged():
+            look = Look(step, bits_per_byte(self.loss, self.texts))
+            self.looks.append(look)
+            if before is None or look.bits_per_byte < before.bits_per_byte:
+                self.kept = {name: value.detach().clone() for name, value in self.weights.state_dict().items()}
+                if self.folder is not None:
+                    checkpoint.save(self.folder / _BEST, config={"step": step}, tensors=self.kept)
         if self.folder is not None:
             write_whole(self.folder / _LOOKS, json.dumps({"looks": self.looks}).encode())
         best = self.best
@@ -107,3 +113,16 @@ class HeldOut:
         """Puts the best weights back."""
         if self.kept:
             self.weights.load_state_dict(self.kept)
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The model with the average of its weights, if there is one."""
+        if self.average is None:
+            yield
+            return
+        own = {name: value.detach().clone() for name, value in self.weights.state_dict().items()}
+        self.weights.load_state_dict(self.average.average.state_dict())
+        try:
+            yield
+        finally:
+            self.weights.load_state_dict(own)

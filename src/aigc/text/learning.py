@@ -150,7 +150,8 @@ def fit(
         stack.enter_context(_in_training(model))
         weights, loss = Weights(model), WindowLoss(model)
         total = _steps(steps, epochs, texts, batch_size)
-        watched = None if aside is None else _watched(loss, weights, aside, patience, folder)
+        averages = {} if average is None else {"weights": EMA(weights, half_life=average, ramp=0.1)}
+        watched = _watched(loss, weights, aside, patience, folder, averages.get("weights"))
         looks = [] if watched is None else [Every(_interval(look_every, total), watched)]
         before = None if other is None else bits_per_byte(loss, other)
         rate = 0.02 / _width(model) ** 0.5 if lr is None else number("lr", lr, low=0)
@@ -158,7 +159,6 @@ def fit(
         change = Linear(1.0, 0.0, total, warmup=total // 20) if schedule is None else schedule
         how: dict[str, Any] = {"accumulate": accumulate, "clip": clip, "precision": _precision(precision, model)}
         phase = Phase("loss", _loss(loss, texts), optimizer=chosen(list(weights.parameters())), schedule=change, **how)
-        averages = {} if average is None else {"weights": EMA(weights, half_life=average, ramp=0.1)}
         model.train()
         history = run(
             [phase],
@@ -254,9 +254,15 @@ def _optimizer(model: Any, parameters: Sequence[nn.Parameter], *, lr: float, wei
     return MuonAdamW(parameters, lr=lr, weight_decay=weight_decay, betas=(0.9, 0.95), plain=ends)
 
 
-def _watched(loss: WindowLoss, weights: Weights, texts: Material, patience: int | None, folder: Path | None) -> HeldOut:
+def _watched(
+    loss: WindowLoss, weights: Weights, texts: Material | None, patience: int | None, folder: Path | None, average: Any
+) -> HeldOut | None:
+    if texts is None:
+        if patience is not None:
+            raise fail("patience", "left out where there is no held_out", patience, "Give texts as held_out.")
+        return None
     patience = None if patience is None else integer("patience", patience, low=1)
-    return HeldOut(texts, loss, weights, patience, None if folder is None else folder / "held-out")
+    return HeldOut(texts, loss, weights, patience, None if folder is None else folder / "held-out", average)
 
 
 def _take_best(watched: HeldOut) -> None:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from aigc import device as devices
-from aigc.text import files
+from aigc.data.text import Manifest
+from aigc.text import files, provenance
 from aigc.text._transformers_files import download, load_tokenizer
 from aigc.text._transformers_kinds import load_model
 
@@ -17,19 +18,21 @@ __all__ = ["Loaded", "load"]
 
 
 class Loaded(NamedTuple):
-    """What was read, and whether products are to be of eight-bit integers."""
+    """What was read, whether products are to be of eight-bit integers, and what the model was trained on, if it is said."""
 
     model: "PreTrainedModel"
     tokenizer: "PreTrainedTokenizerBase"
     int8: bool
+    trained_on: tuple[Manifest, ...] = ()
 
 
-def load(model: str | Path, *, device: str | torch.device, dtype: str | torch.dtype, revision: str | None) -> Loaded:
+def load(name: str | Path, *, device: str | torch.device, dtype: str | torch.dtype, revision: str | None) -> Loaded:
     """Loads a model and its tokenizer; the arguments are those of `Generator.from_pretrained`."""
     int8 = dtype == "int8"
     placement = devices.place("cpu" if int8 and device == "auto" else device, dtype="auto" if int8 else dtype)
-    local = files.find(model)
-    folder = local or download(str(model), revision=revision)
+    local = files.find(name)
+    folder = local or download(str(name), revision=revision)
     files.inspect(folder, placement=placement, manifest=local is not None)
     tokenizer = load_tokenizer(folder)
-    return Loaded(load_model(folder, dtype=placement.dtype).to(placement.device), tokenizer, int8)
+    model = load_model(folder, dtype=placement.dtype).to(placement.device)
+    return Loaded(model, tokenizer, int8, provenance.read(folder))
