@@ -1,0 +1,299 @@
+r"""LoRA adapters: small changes of a model's matrices, trained in its place, saved by themselves, switched and merged.
+
+A matrix W becomes $W + \tfrac{\alpha}{r} B A$ with A of r rows and B of r columns (Hu et al., arXiv:2106.09685); W stays. The
+layers are peft's (extra `lora`), and so is the form of the files.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from aigc import checkpoint, random
+from aigc._checks import fail, fail_type, integer, number
+from aigc.device import seeded_rng
+from aigc.errors import MissingExtraError, ModelFileError
+
+if TYPE_CHECKING:
+    from aigc.text.generator import Generator
+
+__all__ = ["Adapters", "LoRA"]
+
+_CONFIG, _WEIGHTS, _TEMPLATE = "adapter_config.json", "adapter_model.safetensors", "chat_template.jinja"
+_PREFIX = "base_model.model."  # that peft's own wrapper puts before every name in its files
+_READ = ("r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora", "rank_pattern", "alpha_pattern", "fan_in_fan_out")
+_HARMLESS = {"bias": "none", "modules_to_save": None, "use_dora": False, "layers_to_transform": None, "init_lora_weights": True}
+
+
+@dataclass(frozen=True, slots=True)
+class LoRA:
+    r"""What an adapter is.
+
+    Args:
+        rank: r, at least 1.
+        alpha: As above; None is twice the rank.
+        dropout: The share of inputs that training leaves out.
+        targets: Names of the modules that are changed, such as `("q_proj", "v_proj")`; None takes every linear map but the
+            one to the vocabulary.
+
+    Raises:
+        ParameterError: If a number is out of range.
+
+    Example:
+        >>> LoRA(rank=8)
+        LoRA(rank=8, alpha=None, dropout=0.0, targets=None)
+    """
+
+    rank: int = 16
+    alpha: float | None = None
+    dropout: float = 0.0
+    targets: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        integer("rank", self.rank, low=1)
+        if self.alpha is not None and not number("alpha", self.alpha) > 0:
+            raise fail("alpha", "above 0", self.alpha)
+        if not 0 <= number("dropout", self.dropout) < 1:
+            raise fail("dropout", "in [0, 1)", self.dropout)
+        if isinstance(self.targets, str):
+            raise fail_type("targets", "a sequence of names", self.targets, f"Give ({self.targets!r},).")
+
+
+class Adapters:
+    """The adapters of a model: `gen.adapters`.
+
+    Args:
+        gen: Whose model it is. While there are adapters the model itself is not trained.
+
+    Example:
+        >>> from aigc import Generator
+        >>> gen = Generator.default(device="cpu", dtype="float32")
+        >>> gen.adapters.add("verse", LoRA(rank=4))
+        >>> gen.adapters
+        Adapters(verse; in use: verse, 0.2M parameters)
+        >>> gen.adapters.use(None)  # the model as it was
+    """
+
+    def __init__(self, gen: "Generator") -> None:
+        self._gen = gen
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all that there are."""
+        return tuple(self._configs())
+
+    @property
+    def active(self) -> str | None:
+        """The one in use."""
+        for layer in self._layers():
+            used = layer.active_adapters
+            return None if layer.disable_adapters or not used else str(used[0])
+        return None
+
+    def add(self, name: str, lora: LoRA | None = None, *, seed: int = 0) -> None:
+        """Adds an adapter, which changes nothing until `fit` trains it, and takes it into use.
+
+        Args:
+            name: Letters, digits, `-` and `_`.
+            lora: What it is; None is `LoRA()`.
+            seed: Of its first weights.
+
+        Raises:
+            MissingExtraError: If peft is not installed.
+            ParameterError: If there is one of that name, or no module of those that it shall change.
+        """
+        lora = LoRA() if lora is None else lora
+        targets = "all-linear" if lora.targets is None else list(lora.targets)
+        rank = {"r": lora.rank, "lora_alpha": 2 * lora.rank if lora.alpha is None else lora.alpha}
+        self._inject(name, {**rank, "lora_dropout": lora.dropout, "target_modules": targets}, seed)
+        self.use(name)
+
+    def use(self, name: str | None) -> None:
+        """Takes an adapter into use, or none; `fit` then trains it, or the model.
+
+        Raises:
+            ParameterError: If there is none of that name.
+        """
+        if name is not None:
+            self._check(name)
+        for layer in self._layers():
+            layer.enable_adapters(name is not None)
+            if name is not None:
+                layer.set_adapter(name)
+        own = {id(parameter) for layer in self._layers() for parameter in layer.parameters()} if name is not None else set()
+        base = {id(parameter) for layer in self._layers() for parameter in layer.get_base_layer().parameters()}
+        for place, parameter in self._gen.model.named_parameters():
+            mine = id(parameter) in own and id(parameter) not in base and f".{name}." in f"{place}."
+            parameter.requires_grad_(mine if name is not None else not _is_adapter(place))
+
+    def merge(self) -> None:
+        """Adds the adapter in use into the model's matrices, and removes all adapters.
+
+        Raises:
+            ParameterError: If none is in use.
+        """
+        name = self.active
+        if name is None:
+            raise fail("adapters", "one in use, to be merged", None, "Call use(name) first.")
+        model = self._gen.model
+        found = [(place, module) for place, module in model.named_modules() if _is_layer(module)]
+        for _, layer in found:
+            layer.merge(adapter_names=[name])
+        self._unwrap(found)
+
+    def remove(self) -> None:
+        """Removes all adapters; the model is as it was."""
+        self._unwrap([(place, module) for place, module in self._gen.model.named_modules() if _is_layer(module)])
+
+    def save(self, folder: str | Path, *, name: str | None = None) -> None:
+        """Writes an adapter, in peft's form, with the chat template that it was trained with, all or nothing.
+
+        Args:
+            folder: A new or empty folder, or one written by aigc, which is replaced.
+            name: Which; None takes the one in use.
+
+        Raises:
+            ParameterError: If there is none.
+        """
+        from peft import get_peft_model_state_dict
+
+        chosen = self.active if name is None else name
+        if chosen is None:
+            raise fail("name", "given, where no adapter is in use", None)
+        self._check(chosen)
+        state = get_peft_model_state_dict(self._gen.model, adapter_name=chosen)
+        config = {key: sorted(value) if isinstance(value, set) else value for key, value in self._configs()[chosen].items()}
+        with checkpoint.atomic_folder(folder) as beside:
+            save_file({_PREFIX + key: value.detach().cpu().contiguous() for key, value in state.items()}, beside / _WEIGHTS)
+            (beside / _CONFIG).write_text(json.dumps({"peft_type": "LORA", **config}, indent=1) + "\n")
+            if self._gen.tokenizer.chat_template:
+                (beside / _TEMPLATE).write_text(self._gen.tokenizer.chat_template, encoding="utf-8")
+
+    def load(self, folder: str | Path, *, name: str | None = None) -> None:
+        """Reads an adapter that `save` or peft wrote, and takes it into use, with its chat template if it has one.
+
+        Args:
+            folder: Where it is.
+            name: What it shall be called; None takes the folder's name.
+
+        Raises:
+            ModelFileError: If a file is missing or damaged, or the adapter is of another kind or another model.
+            MissingExtraError: If peft is not installed.
+        """
+        place = Path(folder)
+        checkpoint.verify(place)
+        config = _checked(checkpoint.read_json(place / _CONFIG), place)
+        try:
+            found = load_file(place / _WEIGHTS)
+        except Exception as error:
+            raise ModelFileError(f"{place / _WEIGHTS} cannot be read: {error} Save the adapter again.") from error
+        chosen = place.name if name is None else name
+        self._inject(chosen, config, 0)
+        from peft import get_peft_model_state_dict, set_peft_model_state_dict
+
+        expected = {_PREFIX + key: tuple(v.shape) for key, v in get_peft_model_state_dict(self._gen.model, adapter_name=chosen).items()}
+        try:
+            checkpoint.check_state(expected, found, source=str(place / _WEIGHTS))
+        except ModelFileError:
+            self._forget(chosen)
+            raise
+        state = {key.removeprefix(_PREFIX): value for key, value in found.items()}
+        set_peft_model_state_dict(self._gen.model, state, adapter_name=chosen)
+        if (place / _TEMPLATE).exists():
+            self._gen.tokenizer.chat_template = (place / _TEMPLATE).read_text(encoding="utf-8")
+        self.use(chosen)
+
+    def _inject(self, name: str, config: Mapping[str, Any], seed: int) -> None:
+        try:
+            from peft import LoraConfig, inject_adapter_in_model
+        except ImportError as error:
+            raise MissingExtraError("adapters need peft. Install it with `pip install aigc[lora]`.") from error
+        if not isinstance(name, str) or not name.replace("-", "").replace("_", "").isalnum() or name in self.names:
+            raise fail("name", "a new one, of letters, digits, - and _", name)
+        transposed = any(type(module).__name__ == "Conv1D" for module in self._gen.model.modules())
+        made = LoraConfig(**{"fan_in_fan_out": transposed, **config})
+        device = next(self._gen.model.parameters()).device
+        try:
+            with seeded_rng(random.check_seed("seed", seed), device):
+                inject_adapter_in_model(made, self._gen.model, adapter_name=name)
+        except ValueError as error:
+            raise fail("targets", "names of modules of the model", config["target_modules"], str(error)) from error
+        for layer in self._layers():
+            layer.train(self._gen.model.training)
+
+    def _configs(self) -> dict[str, dict[str, Any]]:
+        """What is known of each adapter, as its files have it."""
+        layers = self._layers()
+        found: dict[str, dict[str, Any]] = {}
+        for name in dict.fromkeys(name for layer in layers for name in layer.r):
+            having = [(place, layer) for place, layer in self._placed() if name in layer.r]
+            first = having[0][1]
+            dropout = first.lora_dropout[name]
+            found[name] = {
+                "r": first.r[name],
+                "lora_alpha": first.lora_alpha[name],
+                "lora_dropout": dropout.p if isinstance(dropout, nn.Dropout) else 0.0,
+                "target_modules": {place.rpartition(".")[2] for place, _ in having},
+                "fan_in_fan_out": first.fan_in_fan_out,
+            }
+        return found
+
+    def _placed(self) -> list[tuple[str, Any]]:
+        return [(place, module) for place, module in self._gen.model.named_modules() if _is_layer(module)]
+
+    def _layers(self) -> list[Any]:
+        return [layer for _, layer in self._placed()]
+
+    def _check(self, name: str) -> None:
+        if name not in self.names:
+            raise fail("name", f"one of {', '.join(self.names) or 'none, for there is no adapter'}", name)
+
+    def _forget(self, name: str) -> None:
+        for layer in self._layers():
+            layer.delete_adapter(name)
+        if not self.names:
+            self.remove()
+
+    def _unwrap(self, found: list[tuple[str, Any]]) -> None:
+        model = self._gen.model
+        for place, layer in found:
+            parent, _, last = place.rpartition(".")
+            setattr(model.get_submodule(parent), last, layer.get_base_layer())
+        model.requires_grad_(True)
+
+    def __repr__(self) -> str:
+        if not self.names:
+            return "Adapters(none)"
+        active = self.active
+        size = sum(p.numel() for place, p in self._gen.model.named_parameters() if f".{active}." in place)
+        used = "none in use" if active is None else f"in use: {active}, {size / 1e6:.1f}M parameters"
+        return f"Adapters({', '.join(self.names)}; {used})"
+
+
+def _is_layer(module: nn.Module) -> bool:
+    return type(module).__module__.startswith("peft.tuners.lora") and hasattr(module, "base_layer")
+
+
+def _is_adapter(place: str) -> bool:
+    return ".lora_" in place
+
+
+def _checked(config: Mapping[str, Any], place: Path) -> dict[str, Any]:
+    """What we take from a configuration; what would change the adapter and is not known here is refused."""
+    if config.get("peft_type") != "LORA":
+        raise ModelFileError(f"{place} holds an adapter of type {config.get('peft_type')!r}, not LORA.")
+    odd = [key for key, usual in _HARMLESS.items() if config.get(key, usual) not in (usual, None, [])]
+    if odd:
+        raise ModelFileError(f"{place} has {', '.join(odd)}, which are not read here. Merge it by peft, and load the model.")
+    found = {key: config[key] for key in _READ if config.get(key) is not None}
+    try:
+        integer("r", found.get("r"), low=1, high=65_536)
+    except ValueError as error:
+        raise ModelFileError(f"{place / _CONFIG} is damaged: {error}") from error
+    return found
+
+
