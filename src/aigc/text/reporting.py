@@ -15,6 +15,9 @@ _SPECIAL = re.compile(r"([\\`*_\[\]<>|~$&]|:(?=//)|(?<=www)\.)")
 _FIRST = re.compile(r"^(\s*)([#+=-]|\d+(?=[.)]))")
 
 
+_TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufffe\uffff")
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
     """Rows under a head; the first column holds names, the others figures."""
@@ -54,11 +57,11 @@ class Report:
 
 def as_plain(report: Report) -> str:
     """For a terminal, where each character of Chinese takes two columns; quotations and pictures are left out."""
-    lines = [report.title, *report.lead, *(f"! {_clean(warning)}" for warning in report.warnings)]
+    lines = [*map(_clean, (report.title, *report.lead)), *(f"! {_clean(warning)}" for warning in report.warnings)]
     for section in report.sections:
         if section.table is None and not section.sentences:
             continue
-        lines += ["", section.title]
+        lines += ["", _clean(section.title)]
         if section.table is not None:
             lines += _columns(section.table)
         lines += [f"  {_clean(sentence)}" for sentence in section.sentences]
@@ -83,7 +86,8 @@ def as_markdown(report: Report, *, pictures: str | None = None) -> str:
         if pictures is not None:
             blocks += [f"![{_mark(each.caption)}]({pictures}/{each.name}.svg)" for each in section.pictures]
         for quotation in section.quotations:
-            said = "".join(_quoted(text, bold=back) for text, back in quotation.parts)
+            parts = enumerate(quotation.parts)
+            said = "".join(_quoted(text if i else text.lstrip(), bold=back) for i, (text, back) in parts)
             blocks.append(f"{_mark(quotation.title)}\n\n> {said}")
     return "\n\n".join(blocks) + "\n"
 
@@ -148,8 +152,8 @@ def _e(text: str) -> str:
 
 
 def _shown(text: str) -> str:
-    """A text without what browsers and XML refuse: control characters become the sign for one that cannot be shown."""
-    return "".join("\ufffd" if category(c) in ("Cc", "Cs") and c not in "\n\t" else c for c in text)
+    """A text without what browsers and XML refuse, or what turns text around: the sign for what cannot be shown instead."""
+    return "".join("\ufffd" if (category(c) in ("Cc", "Cs") and c not in "\n\t") or c in _TURNS else c for c in text)
 
 
 def _clean(text: str) -> str:
