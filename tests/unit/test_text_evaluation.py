@@ -161,7 +161,7 @@ def test_json_has_every_figure(found: Evaluation) -> None:
 
 
 def test_the_three_reports_show_the_same_figures(found: Evaluation) -> None:
-    shown = f"{found.model.likelihood.bits_per_byte.value:.4f}"
+    shown = f"{found.model.likelihood.bits_per_byte.value:.3f}"
     plain, page = str(found), found.to_html()
     text = MarkdownIt("commonmark").enable("table").render(found.to_markdown())
     for form in (plain, page, text):

@@ -131,15 +131,16 @@ def framed(page: str) -> str:
 _PAGE = """
 *{box-sizing:border-box}body{margin:0;background:#fff;color:#1f2328;line-height:1.55;
 font:16px/1.55 system-ui,-apple-system,"Segoe UI","Noto Sans","PingFang SC","Noto Sans CJK SC",sans-serif}
-main{max-width:760px;margin:0 auto;padding:40px 24px 80px}h1{font-size:28px;margin:0 0 12px;line-height:1.25}
+main{max-width:800px;margin:0 auto;padding:40px 24px 80px}h1{font-size:28px;margin:0 0 12px;line-height:1.25}
 h2{font-size:20px;margin:44px 0 12px;padding-top:20px;border-top:1px solid #d8dee4}p{margin:8px 0}.lead,.of{color:#59636e}
-table{border-collapse:collapse;width:100%;margin:12px 0;font-size:15px;display:block;overflow-x:auto}
+table{border-collapse:collapse;width:100%;margin:12px 0;font-size:14.5px;display:block;overflow-x:auto}
 th,td{padding:7px 12px;border-bottom:1px solid #d8dee4;text-align:right;white-space:nowrap}
 td{font-variant-numeric:tabular-nums}th:first-child,td:first-child{text-align:left;padding-left:0;width:100%}th{font-weight:600;color:#59636e}
 aside{margin:20px 0;padding:12px 18px;border-left:4px solid #bf8700;background:#fff8e6;border-radius:0 6px 6px 0}
 aside ul{margin:6px 0 0;padding-left:20px}figure{margin:20px 0}figure svg{max-width:100%;height:auto;display:block}
 figcaption{color:#59636e;font-size:14px;margin-top:4px}b{font-weight:600}.of{margin:18px 0 4px;font-size:14px}
 blockquote{margin:0;padding:10px 16px;border-left:3px solid #d8dee4;white-space:pre-wrap;overflow-wrap:anywhere}
+@media print{th,td{white-space:normal}figure,blockquote{break-inside:avoid}}
 """
 _PAGE_DARK = """
 body{background:#0d1117;color:#e6edf3}h2,th,td{border-color:#30363d}.lead,.of,th,figcaption{color:#9198a1}

@@ -45,7 +45,7 @@ def _prediction(found: "Evaluation", judged: Sequence["Judged"], names: Sequence
     rows = []
     for name, each in zip(names, judged, strict=True):
         figures = each.likelihood
-        cells = (_estimate(figures.bits_per_byte, 4), _estimate(figures.bits_per_character, 4))
+        cells = (_estimate(figures.bits_per_byte, 3), _estimate(figures.bits_per_character, 3))
         rows.append((name, *cells, _estimate(figures.perplexity, 2), f"{figures.amount.tokens:,}"))
     head = ("", "bits per byte", "bits per character", "perplexity", "tokens")
     says = [
