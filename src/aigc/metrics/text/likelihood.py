@@ -139,8 +139,9 @@ def likelihood(
 
     and bits per character likewise. Bits are comparable between models of any tokenizers on the same text, as the length of
     the file to which the model would compress it; perplexity is not, since a token is what the tokenizer says it is.
-    Intervals are of other documents of the same kind: BCa, over documents that are drawn again. Of 10 documents a 95%
-    interval holds about 90%; 50 are enough for most uses.
+    Intervals are of other documents of the same kind: BCa, over documents that are drawn again. Of few they are too
+    narrow: where lengths and scores are as skewed as exponentials, a 95% interval holds 84% of the time for 10 documents,
+    89% for 20, 90% for 50.
 
     Args:
         documents: Each with its log-probability; those without a byte count for nothing.

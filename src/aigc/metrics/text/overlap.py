@@ -122,7 +122,7 @@ class OverlapIndex:
 
     Args:
         texts: The documents of the corpus; an iterable is read once.
-        n: The shortest run that is found, at least 1. Of 50 characters English rarely has one by chance; of Chinese, 14.
+        n: The shortest run that is found, at least 1. Of 50 characters English hardly has one by chance; of Chinese, 14.
 
     Raises:
         ParameterError: If there is no document, or n is below 1.
