@@ -14,9 +14,12 @@ sets; `density_coverage` is not symmetric. `inception_score` and `mode_coverage`
 A number means something only beside that of another set of the same size by the same features. Which number to read: the
 distances say how far off a generator is, all in all; precision and density whether what it makes is real; recall, coverage
 and modes whether it makes all there is; `c2st` whether anything at all tells the two apart.
+
+`aigc.metrics.text` is for texts themselves: how well they are predicted, how varied they are, and whether they repeat
+themselves or what was trained on.
 """
 
-from aigc.metrics import features
+from aigc.metrics import features, text
 from aigc.metrics.features.contract import Features, extract
 from aigc.metrics.frechet import frechet_distance
 from aigc.metrics.kernel import kid
@@ -33,6 +36,11 @@ from aigc.metrics.results import (
     PrecisionRecall,
 )
 from aigc.metrics.scores import inception_score
+from aigc.metrics.text.diversity import distinct_n, ngram_entropy, self_bleu
+from aigc.metrics.text.frontier import divergence_frontier, mauve
+from aigc.metrics.text.likelihood import likelihood
+from aigc.metrics.text.overlap import OverlapIndex
+from aigc.metrics.text.repetition import repetition
 from aigc.metrics.two_sample import c2st
 
 __all__ = [
@@ -44,14 +52,23 @@ __all__ = [
     "KernelDistance",
     "ModeCoverage",
     "Moments",
+    "OverlapIndex",
     "PrecisionRecall",
     "c2st",
     "density_coverage",
+    "distinct_n",
+    "divergence_frontier",
     "extract",
     "features",
     "frechet_distance",
     "inception_score",
     "kid",
+    "likelihood",
+    "mauve",
     "mode_coverage",
+    "ngram_entropy",
     "precision_recall",
+    "repetition",
+    "self_bleu",
+    "text",
 ]

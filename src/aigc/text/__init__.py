@@ -38,6 +38,14 @@ stopping.py        stop strings
 scoring.py         log-probabilities of given texts
 detecting.py       watermarks of given texts
 results.py         what comes back
+evaluating.py      how good a model is, by held-out text
+evaluation.py      what was found, and its report
+cautions.py        what to beware of in it
+summary.py         which figures a report has, and how it says them
+reporting.py       reports as plain text, Markdown and HTML
+charts.py          their pictures
+passages.py        openings that a model goes on from
+representing.py    texts as vectors
 """
 
 from aigc.device import preserved_environment
@@ -47,15 +55,19 @@ with preserved_environment():  # transformers brings in torch's compiler, which 
     from aigc.text.choosing import BestOf
     from aigc.text.contrastive import ContrastiveSearch
     from aigc.text.detecting import detect
+    from aigc.text.evaluating import evaluate
+    from aigc.text.evaluation import Evaluation
     from aigc.text.gaps import Infilling
     from aigc.text.generator import Generator
     from aigc.text.guidance import Guidance
     from aigc.text.progress import Progress
+    from aigc.text.representing import mean_states
     from aigc.text.results import Candidate, Chunk, Completion, Completions, Filled, Gap, Score
     from aigc.text.session import Session
     from aigc.text.speculation import PromptLookup
 
 __all__ = [
-    "BeamSearch", "BestOf", "Candidate", "Chunk", "Completion", "Completions", "ContrastiveSearch", "Filled", "Gap",
-    "Generator", "Guidance", "Infilling", "Progress", "PromptLookup", "Score", "Session", "detect",
+    "BeamSearch", "BestOf", "Candidate", "Chunk", "Completion", "Completions", "ContrastiveSearch", "Evaluation",
+    "Filled", "Gap", "Generator", "Guidance", "Infilling", "Progress", "PromptLookup", "Score", "Session", "detect",
+    "evaluate", "mean_states",
 ]  # fmt: skip

@@ -6,11 +6,14 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, cast
 
+import torch
+from torch import Tensor
+
 from aigc._checks import fail, fail_type, integer
 from aigc.errors import ModelError
 from aigc.sampling import Categorical, Sampler, as_sampler, chain
 from aigc.text import batches, beams, plan, requests, searching
-from aigc.text._transformers import Vocabulary
+from aigc.text._transformers import TransformersNetwork, Vocabulary
 from aigc.text._transformers_kinds import Network, Seq2SeqNetwork
 from aigc.text.beams import BeamLoop, BeamSearch
 from aigc.text.choosing import BestOf, choose
@@ -224,6 +227,26 @@ class Engine:
         """Scores one text."""
         with lock_of(self._network.model), lock_of(self._vocabulary.tokenizer):
             return requests.score(self._network, self._vocabulary, text)
+
+    def size(self, text: str) -> int:
+        """How many tokens a text has."""
+        return len(self._encode(text))
+
+    @torch.inference_mode()
+    def states(self, texts: Sequence[str]) -> Tensor:
+        """The mean hidden state of each text, float64 `(texts, width)` on the CPU, in one forward of all."""
+        if not isinstance(self._network, TransformersNetwork):
+            name = type(self._network.model).__name__
+            raise ModelError(f"{name} is not causal, and has no states to compare texts by. Give features=... of another.")
+        rows = [self._encode(text)[: self._network.context] for text in texts]
+        if not all(rows):
+            cure = "This model has no token that begins a text."
+            raise fail(f"texts[{rows.index([])}]", "at least one token", texts[rows.index([])], cure)
+        with lock_of(self._network.model):
+            model = cast("Revealing", self.plan.begin(self._network, rows, forks=True))  # no graphs, which reveal nothing
+            model.reveal = True
+            model.prefill()
+            return torch.stack([hidden.double().mean(0).cpu() for hidden in model.hidden])
 
     def fill(self, texts: str | Sequence[str], *, top: int) -> list[Filled]:
         """Reads what a masked model says of gaps."""
