@@ -89,8 +89,8 @@ def jaccard(a: set[str], b: set[str]) -> float:
 def run_hashes(text: str, n: int) -> UInts:
     """A hash of each run of n characters, in order; of a shorter text, one of all of it."""
     codes = np.frombuffer(text.encode("utf-32-le"), dtype="<u4").astype(np.uint64)
-    n = max(1, min(n, len(codes)))
-    total = np.full(max(1, len(codes) - n + 1), n, dtype=np.uint64)
+    n = min(n, len(codes))
+    total = np.full(len(codes) - n + 1, n, dtype=np.uint64)
     for place in range(n):
         total *= np.uint64(_PRIME)
         total += codes[place : place + len(total)]
