@@ -42,14 +42,34 @@ STEPS = [
     RemoveBoilerplate(begin="^a", end="^b"),
     RemoveHtml(),
 ]
-ENGLISH = "It was the best of times, it was the worst of times -- it was the age of wisdom; \"well-known\" (1859) & a < b.\n"
+ENGLISH = 'It was the best of times, it was the worst of times -- it was the age of wisdom; "well-known" (1859) & a < b.\n'
 CHINESE = "床前明月光，疑是地上霜。举头望明月，低头思故乡！“诗”——李白《静夜思》？\n"
 
 # What steps look for, thrown together, finds more than characters at random do.
 ATOMS = [
     *"ab-A 中，。\n\n\n\t\r\x0b\x85\u2028\u200b\ufeff\u00ad\u3000\u0301\ufb01é한😀<>&;/\"'=#*",
-    *["amp;", "lt;", "gt;", "&lt;", "&amp;", "<b>", "</p>", "<br/>", "<!--", "-->", "<script>", "</script>", "&#38;", "&#60;"],
-    *["*** START OF THE PROJECT GUTENBERG EBOOK X ***", "*** END OF THE PROJECT GUTENBERG EBOOK X ***", "word", "longer words"],
+    *[
+        "amp;",
+        "lt;",
+        "gt;",
+        "&lt;",
+        "&amp;",
+        "<b>",
+        "</p>",
+        "<br/>",
+        "<!--",
+        "-->",
+        "<script>",
+        "</script>",
+        "&#38;",
+        "&#60;",
+    ],
+    *[
+        "*** START OF THE PROJECT GUTENBERG EBOOK X ***",
+        "*** END OF THE PROJECT GUTENBERG EBOOK X ***",
+        "word",
+        "longer words",
+    ],
     *['<a href="x">', "x-\ny", "x-y"],
 ]
 messy = st.one_of(
@@ -147,13 +167,23 @@ def test_html_that_was_written_is_read(parts: list[str], rng: random.Random) -> 
     for part in parts:
         name = rng.choice(["b", "i", "span", "em"])
         attribute = rng.choice(["", ' class="a b"', " id=x", " hidden", " title='it is'"])
-        comment = rng.choice(["", "<!-- not <b>this</b> -->", "<style>p { x }</style>", "<SCRIPT src=x>if (a < b)</SCRIPT >"])
+        comment = rng.choice(
+            ["", "<!-- not <b>this</b> -->", "<style>p { x }</style>", "<SCRIPT src=x>if (a < b)</SCRIPT >"]
+        )
         marked += f"<{name}{attribute}>{html.escape(part)}</{name}>{comment}"
     assert RemoveHtml()(marked) == "".join(parts)
 
 
 def test_what_is_no_html() -> None:
-    for text in ("if a < b and c > d", "x <y and z> w", "a<b and c>d", "AT&T, R&D; &co", "?a=1&copy=2", "<3 <- ->", "&nosuch;"):
+    for text in (
+        "if a < b and c > d",
+        "x <y and z> w",
+        "a<b and c>d",
+        "AT&T, R&D; &co",
+        "?a=1&copy=2",
+        "<3 <- ->",
+        "&nosuch;",
+    ):
         assert RemoveHtml()(text) == text
     assert RemoveHtml()("<p>a</p>b<br>c") == "\na\nb\nc"
     assert RemoveHtml()("&" + "amp;" * 100_000 + "lt;b&gt;c") == "c"

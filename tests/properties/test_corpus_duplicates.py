@@ -63,7 +63,9 @@ def poems(count: int, seed: int) -> list[str]:
         text = made[i]
         at = rng.randrange(60)
         made.append(text[:at] + "新" + text[at + 1 :] + " ")
-    english = ["the " + " ".join(rng.choice("tree river stone cloud wind".split()) for _ in range(20)) for _ in range(count)]
+    english = [
+        "the " + " ".join(rng.choice(["tree", "river", "stone", "cloud", "wind"]) for _ in range(20)) for _ in range(count)
+    ]
     return made + english + [text.replace("the", "a", 1) for text in english[::2]]
 
 
@@ -95,7 +97,14 @@ def test_long_texts_are_compared_whole() -> None:
     assert second.similarity == similarity(a, b, 5) < 1
 
 
-@given(st.lists(st.text(min_size=1, max_size=5).filter(lambda t: t.isprintable() and t.strip()), min_size=4, max_size=40, unique=True))
+@given(
+    st.lists(
+        st.text(min_size=1, max_size=5).filter(lambda t: t.isprintable() and t.strip()),
+        min_size=4,
+        max_size=40,
+        unique=True,
+    )
+)
 def test_adding_documents_moves_none(given_: list[str]) -> None:
     def sides(names: list[str]) -> dict[str, int]:
         try:
@@ -174,7 +183,9 @@ def test_a_sample_of_runs_stands_for_all() -> None:
 
 def test_leakage_that_is_too_much() -> None:
     corpus = Corpus.of([f"{text} {i}" for i, text in enumerate(poems(20, seed=3)[:20])])
-    leaky = leakage(corpus, Corpus.of([next(iter(corpus)).text + "。", "quite another text of which nothing is there"]), run=20)
+    leaky = leakage(
+        corpus, Corpus.of([next(iter(corpus)).text + "。", "quite another text of which nothing is there"]), run=20
+    )
     assert leaky.near == 1
     with pytest.raises(DataError, match=r"Worst is '0' with 9\d.\d%. Drop duplicates before splitting"):
         leaky.check(at_most=0.3)

@@ -58,7 +58,9 @@ def test_divisions_against_the_standard_library(lines: list[str], end: str, last
         path = put(folder, "a.txt", text)
         by_line = texts(path, divide=Lines(), skip_unreadable=True)
         assert said(by_line) == [each for each in content if each.strip()]
-        assert [document.name for document in by_line] == [f"a.txt:{i}" for i, each in enumerate(content, 1) if each.strip()]
+        assert [document.name for document in by_line] == [
+            f"a.txt:{i}" for i, each in enumerate(content, 1) if each.strip()
+        ]
         found = [each.replace("\r\n", "\n") for each in said(texts(path, divide=Blank()))]
         assert found == ["\n".join(run) for run in runs]
         for size in (1, 7, 1000):
@@ -68,12 +70,17 @@ def test_divisions_against_the_standard_library(lines: list[str], end: str, last
             assert all(len(part.data) >= size and part.data[-1:] in b"\n\r" for part in parts[:-1])
 
 
-@given(st.lists(st.tuples(st.from_regex(r"[a-z]{1,5}", fullmatch=True), some.filter(lambda t: "=== " not in t)), min_size=1))
+@given(
+    st.lists(st.tuples(st.from_regex(r"[a-z]{1,5}", fullmatch=True), some.filter(lambda t: "=== " not in t)), min_size=1)
+)
 def test_headings_name_what_follows(books: list[tuple[str, str]]) -> None:
     whole = "".join(f"=== {name}\n{text}\n" for name, text in books)
     with tempfile.TemporaryDirectory() as folder:
         found = list(texts(put(folder, "books.txt", "before\n" + whole, packed=True), divide=Heading()))
-    assert [(each.name, each.text) for each in found] == [("books.txt.gz:1", "before\n"), *((n, t + "\n") for n, t in books)]
+    assert [(each.name, each.text) for each in found] == [
+        ("books.txt.gz:1", "before\n"),
+        *((n, t + "\n") for n, t in books),
+    ]
     assert {each.source for each in found} == {"books.txt.gz"}
 
 
@@ -151,14 +158,18 @@ def test_folders_and_archives_alike(tmp_path: Path) -> None:
         assert corpus.count == 3
 
 
-@given(st.text(max_size=30).filter(lambda t: "\ud800" > max(t, default="a")), st.integers(0, 29), st.sampled_from([0xFF, 0xC0]))
+@given(
+    st.text(max_size=30).filter(lambda t: max(t, default="a") < "\ud800"), st.integers(0, 29), st.sampled_from([0xFF, 0xC0])
+)
 def test_bytes_that_cannot_be_decoded_are_named(text: str, place: int, bad: int) -> None:
     data = text.encode()[: max(0, place)].decode(errors="ignore").encode()
     whole = data + bytes([bad]) + b" rest"
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "bad.txt").write_bytes(whole)
         put(folder, "good.txt", "good")
-        with pytest.raises(DataError, match=rf"bad.txt cannot be decoded as utf-8: byte 0x{bad:02x} at offset {len(data)}\."):
+        with pytest.raises(
+            DataError, match=rf"bad.txt cannot be decoded as utf-8: byte 0x{bad:02x} at offset {len(data)}\."
+        ):
             texts(folder)
         corpus = texts(folder, skip_unreadable=True)
         assert said(corpus) == ["good"]
@@ -176,7 +187,9 @@ def test_one_bad_line_harms_no_other(tmp_path: Path) -> None:
     assert said(corpus) == ["one", "last"]
     reasons = [each.reason for each in corpus.skipped]
     assert [each.file.rsplit(":", 1)[1] for each in corpus.skipped] == ["2", "3", "4", "5", "6", "7"]
-    for part, reason in zip(["0xff", "an array", "of type int", "no text", "surrogate", "no JSON object"], reasons, strict=True):
+    for part, reason in zip(
+        ["0xff", "an array", "of type int", "no text", "surrogate", "no JSON object"], reasons, strict=True
+    ):
         assert part in reason
     (tmp_path / "a.jsonl").unlink()
     put(tmp_path, "a.csv", 'text,b\none,1\ntwo\n"three",3\n"fo"ur,4\nfi"ve,5\n')
