@@ -89,26 +89,25 @@ def _quoted(lines: Iterable[bytes], where: str, mark: str) -> Iterator[_Row]:
     The csv module would do, but for its limit on cells, which belongs to the process.
     """
     held: list[str] = []
-    first, offset, start, odd = 0, 0, 0, 0
+    first, offset, start = 0, 0, 0
     for number, line in enumerate(lines, start=1):
         text = decoded(line, where, offset=offset)
         if not held:
             first, start = number, offset
         offset += len(line)
         held.append(text)
-        odd ^= text.count('"') % 2
         if offset - start > LARGEST:
             raise _open_quote(where, first)
-        if odd:
-            continue
+        if len(held) > 1 and '"' not in text:
+            continue  # a cell that is open stays open
         row = _ended("".join(held))
+        cells = _cells(row, mark)
+        if cells is None:
+            continue
         held = []
         if row.strip():
-            cells = _cells(row, mark)
-            wrong = DataError(
-                f"{where}:{first} has a quotation mark inside a cell that does not begin with one. Double it."
-            )
-            yield first, wrong if cells is None else cells
+            wrong = DataError(f"{where}:{first} has text behind the quotation mark that ends a cell. Double it.")
+            yield first, cells or wrong
     if held:
         raise _open_quote(where, first)
 
@@ -118,22 +117,22 @@ def _open_quote(where: str, line: int) -> DataError:
 
 
 def _cells(row: str, mark: str) -> list[str] | None:
-    """The cells of a row; None if it cannot be."""
+    """The cells of a row; none if there cannot be any; None if the last one is still open."""
     if '"' not in row:
         return row.split(mark)
     cells, at = [], 0
     while True:
         if row.startswith('"', at):
             end = _closing(row, at + 1)
+            if end < 0:
+                return None
             cells.append(row[at + 1 : end].replace('""', '"'))
             end += 1
             if end < len(row) and row[end] != mark:
-                return None
+                return []
         else:
             end = row.find(mark, at)
             end = len(row) if end < 0 else end
-            if '"' in row[at:end]:
-                return None
             cells.append(row[at:end])
         if end >= len(row):
             return cells
@@ -141,13 +140,9 @@ def _cells(row: str, mark: str) -> list[str] | None:
 
 
 def _closing(row: str, at: int) -> int:
-    while True:
-        at = row.find('"', at)
-        if at < 0:
-            return len(row)
-        if not row.startswith('"', at + 1):
-            return at
+    while (at := row.find('"', at)) >= 0 and row.startswith('"', at + 1):
         at += 2
+    return at
 
 
 def _ended(line: str) -> str:

@@ -29,6 +29,7 @@ _BARE += "|selected"
 _ATTRIBUTE = rf"""[\w:.-]++\s*+=\s*+(?:"[^"<>]*+"|'[^'<>]*+'|[^\s"'<>=]++)|(?:{_BARE})\b"""
 _TAG = re.compile(rf"<(/?)({_NAMES})((?:\s++(?:{_ATTRIBUTE}))*+)\s*+/?>|<!DOCTYPE[^<>]*+>", re.IGNORECASE)
 _HIDDEN = re.compile(r"<(script|style)\b[^<>]*+>|<!--", re.IGNORECASE)
+_CLOSE = {name: re.compile(rf"</{name}[^<>]*+>", re.IGNORECASE) for name in ("script", "style")} | {"": re.compile("-->")}
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 _AMPERSANDS = re.compile(r"&(?:(?:amp|AMP|#0{0,5}38|#[xX]0{0,4}26);)++")
 _BLOCK_NAMES = frozenset(_BLOCKS.split())
@@ -67,19 +68,14 @@ def _meant(entity: re.Match[str]) -> str:
 def _shown(text: str) -> str:
     """The text without comments, scripts and styles; one that is never closed is left."""
     kept, at, missing = [], 0, set()
-    lower = text.lower() if "<" in text else text
-    if len(lower) != len(text):
-        lower = text  # some capitals have no small letter of one character
     for found in _HIDDEN.finditer(text):
         name = (found[1] or "").lower()
-        close = f"</{name}" if name else "-->"
-        if found.start() < at or close in missing:
+        if found.start() < at or name in missing:
             continue
-        end = lower.find(close, found.end())
-        end = end if end < 0 or not name else lower.find(">", end)
-        if end < 0:
-            missing.add(close)
+        close = _CLOSE[name].search(text, found.end())
+        if close is None:
+            missing.add(name)
             continue
         kept.append(text[at : found.start()])
-        at = end + (1 if name else 3)
+        at = close.end()
     return "".join(kept) + text[at:]
