@@ -4,20 +4,30 @@ import contextlib
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import huggingface_hub
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 from transformers.utils import logging as transformers_logging
 
-from aigc.device import preserved_rng
-from aigc.errors import ModelFileError, ModelNotFoundError
+from aigc._checks import fail
+from aigc.data.text import END
+from aigc.device import preserved_rng, seeded_rng
+from aigc.errors import ModelError, ModelFileError, ModelNotFoundError
 from aigc.text._transformers import MISFIT, first_line
 
-__all__ = ["download", "load_model", "load_tokenizer", "loading", "save"]
+__all__ = ["Shape", "download", "load_model", "load_tokenizer", "loading", "save", "untrained"]
 
 
 def download(name: str, *, revision: str | None) -> Path:
@@ -85,8 +95,67 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+class Shape(Protocol):
+    """Sizes of a model."""
+
+    @property
+    def vocabulary(self) -> int: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def layers(self) -> int: ...
+    @property
+    def hidden(self) -> int: ...
+    @property
+    def head(self) -> int: ...
+
+
+def untrained(
+    shape: Shape, tokenizer: Any, *, context: int, seed: int, device: torch.device
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Makes a model of Qwen3's architecture with random weights, and wraps a tokenizer of tokenizers.
+
+    Raises:
+        ParameterError: If the tokenizer lacks the token that ends texts.
+    """
+    end = tokenizer.token_to_id(END)
+    if end is None:
+        raise fail("tokenizer", f"one with {END}, the token that ends texts", tokenizer)
+    config = Qwen3Config(
+        vocab_size=shape.vocabulary,
+        hidden_size=shape.width,
+        intermediate_size=shape.hidden,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.width // shape.head,
+        num_key_value_heads=shape.width // shape.head,
+        head_dim=shape.head,
+        max_position_embeddings=context,
+        rope_parameters={"rope_type": "default", "rope_theta": 10_000.0},
+        tie_word_embeddings=True,
+        bos_token_id=end,
+        eos_token_id=end,
+    )
+    with seeded_rng(seed, torch.device("cpu")):
+        model = Qwen3ForCausalLM(config)
+    for layer in model.model.layers:  # each block begins as the identity
+        torch.nn.init.zeros_(layer.self_attn.o_proj.weight)
+        torch.nn.init.zeros_(layer.mlp.down_proj.weight)
+    draws = {"do_sample": True, "temperature": 0.8, "top_p": 0.95}
+    model.generation_config = GenerationConfig(bos_token_id=end, eos_token_id=end, pad_token_id=end, **draws)
+    ends = {"bos_token": END, "eos_token": END, "pad_token": END}
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=context, **ends)
+    return model.eval().to(device), wrapped
+
+
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Writes both to a folder, in the files that transformers reads."""
+    """Writes both to a folder, in the files that transformers reads.
+
+    Raises:
+        ModelError: If the model has adapters, which such files have no place for.
+    """
+    if any(".lora_" in name for name, _ in model.named_parameters()):
+        cure = "Call gen.adapters.save(folder) for the adapter, or gen.adapters.merge() or .remove() first."
+        raise ModelError(f"the model has adapters, and is not written as a whole. {cure}")
     with _quiet():
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)

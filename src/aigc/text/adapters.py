@@ -1,7 +1,7 @@
 r"""LoRA adapters: small changes of a model's matrices, trained in its place, saved by themselves, switched and merged.
 
-A matrix W becomes $W + \tfrac{\alpha}{r} B A$ with A of r rows and B of r columns (Hu et al., arXiv:2106.09685); W stays. The
-layers are peft's (extra `lora`), and so is the form of the files.
+A matrix W becomes $W + \tfrac{\alpha}{r} B A$ with A of r rows and B of r columns (Hu et al., arXiv:2106.09685); W stays.
+The layers are peft's (extra `lora`), and so is the form of the files.
 """
 
 import json
@@ -16,7 +16,7 @@ from torch import nn
 from aigc import checkpoint, random
 from aigc._checks import fail, fail_type, integer, number
 from aigc.device import seeded_rng
-from aigc.errors import MissingExtraError, ModelFileError
+from aigc.errors import ModelFileError
 
 if TYPE_CHECKING:
     from aigc.text.generator import Generator
@@ -25,8 +25,23 @@ __all__ = ["Adapters", "LoRA"]
 
 _CONFIG, _WEIGHTS, _TEMPLATE = "adapter_config.json", "adapter_model.safetensors", "chat_template.jinja"
 _PREFIX = "base_model.model."  # that peft's own wrapper puts before every name in its files
-_READ = ("r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora", "rank_pattern", "alpha_pattern", "fan_in_fan_out")
-_HARMLESS = {"bias": "none", "modules_to_save": None, "use_dora": False, "layers_to_transform": None, "init_lora_weights": True}
+_READ = (
+    "r",
+    "lora_alpha",
+    "lora_dropout",
+    "target_modules",
+    "use_rslora",
+    "rank_pattern",
+    "alpha_pattern",
+    "fan_in_fan_out",
+)
+_HARMLESS = {
+    "bias": "none",
+    "modules_to_save": None,
+    "use_dora": False,
+    "layers_to_transform": None,
+    "init_lora_weights": True,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +89,7 @@ class Adapters:
         >>> gen = Generator.default(device="cpu", dtype="float32")
         >>> gen.adapters.add("verse", LoRA(rank=4))
         >>> gen.adapters
-        Adapters(verse; in use: verse, 0.2M parameters)
+        Adapters(verse; in use: verse, 0.1M parameters)
         >>> gen.adapters.use(None)  # the model as it was
     """
 
@@ -103,7 +118,7 @@ class Adapters:
             seed: Of its first weights.
 
         Raises:
-            MissingExtraError: If peft is not installed.
+            ImportError: If peft is not installed.
             ParameterError: If there is one of that name, or no module of those that it shall change.
         """
         lora = LoRA() if lora is None else lora
@@ -182,7 +197,7 @@ class Adapters:
 
         Raises:
             ModelFileError: If a file is missing or damaged, or the adapter is of another kind or another model.
-            MissingExtraError: If peft is not installed.
+            ImportError: If peft is not installed.
         """
         place = Path(folder)
         checkpoint.verify(place)
@@ -195,7 +210,8 @@ class Adapters:
         self._inject(chosen, config, 0)
         from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
-        expected = {_PREFIX + key: tuple(v.shape) for key, v in get_peft_model_state_dict(self._gen.model, adapter_name=chosen).items()}
+        own = get_peft_model_state_dict(self._gen.model, adapter_name=chosen)
+        expected = {_PREFIX + key: tuple(value.shape) for key, value in own.items()}
         try:
             checkpoint.check_state(expected, found, source=str(place / _WEIGHTS))
         except ModelFileError:
@@ -210,18 +226,22 @@ class Adapters:
     def _inject(self, name: str, config: Mapping[str, Any], seed: int) -> None:
         try:
             from peft import LoraConfig, inject_adapter_in_model
-        except ImportError as error:
-            raise MissingExtraError("adapters need peft. Install it with `pip install aigc[lora]`.") from error
+        except ImportError:
+            raise ImportError("adapters need peft: pip install 'aigc[lora]'") from None
         if not isinstance(name, str) or not name.replace("-", "").replace("_", "").isalnum() or name in self.names:
             raise fail("name", "a new one, of letters, digits, - and _", name)
         transposed = any(type(module).__name__ == "Conv1D" for module in self._gen.model.modules())
         made = LoraConfig(**{"fan_in_fan_out": transposed, **config})
         device = next(self._gen.model.parameters()).device
+        model: Any = self._gen.model
+        before = vars(model).pop("peft_config", {})  # peft warns where there is one
         try:
             with seeded_rng(random.check_seed("seed", seed), device):
-                inject_adapter_in_model(made, self._gen.model, adapter_name=name)
+                inject_adapter_in_model(made, model, adapter_name=name)
         except ValueError as error:
             raise fail("targets", "names of modules of the model", config["target_modules"], str(error)) from error
+        finally:
+            model.peft_config = before | vars(model).get("peft_config", {})
         for layer in self._layers():
             layer.train(self._gen.model.training)
 
@@ -263,6 +283,7 @@ class Adapters:
         for place, layer in found:
             parent, _, last = place.rpartition(".")
             setattr(model.get_submodule(parent), last, layer.get_base_layer())
+        vars(model).pop("peft_config", None)
         model.requires_grad_(True)
 
     def __repr__(self) -> str:
@@ -288,12 +309,12 @@ def _checked(config: Mapping[str, Any], place: Path) -> dict[str, Any]:
         raise ModelFileError(f"{place} holds an adapter of type {config.get('peft_type')!r}, not LORA.")
     odd = [key for key, usual in _HARMLESS.items() if config.get(key, usual) not in (usual, None, [])]
     if odd:
-        raise ModelFileError(f"{place} has {', '.join(odd)}, which are not read here. Merge it by peft, and load the model.")
+        raise ModelFileError(
+            f"{place} has {', '.join(odd)}, which are not read here. Merge it by peft, and load the model."
+        )
     found = {key: config[key] for key in _READ if config.get(key) is not None}
     try:
         integer("r", found.get("r"), low=1, high=65_536)
     except ValueError as error:
         raise ModelFileError(f"{place / _CONFIG} is damaged: {error}") from error
     return found
-
-

@@ -13,6 +13,7 @@ from aigc.data.text import Document, Manifest
 from aigc.text import learning, plan, provenance, requests, scratch
 from aigc.text._transformers_files import save
 from aigc.text._transformers_kinds import adapt
+from aigc.text.adapters import Adapters
 from aigc.text.asynchronous import iterate
 from aigc.text.constraining import ConstraintOptions
 from aigc.text.engine import Engine
@@ -120,18 +121,17 @@ class Generator:
 
     @classmethod
     def from_scratch(cls, corpus: Iterable[Document], **how: Unpack[ScratchOptions]) -> Self:
-        """Makes an untrained model and a tokenizer for a corpus, for `fit` to train: see `aigc.text.scratch.from_scratch`.
-
-        Example:
-            >>> from aigc.data import Corpus
-            >>> Generator.from_scratch(Corpus.of(["To be, or not to be"] * 9), parameters=100_000, device="cpu")
-            Generator(Qwen3ForCausalLM, 0.1M parameters, cpu, float32, context 512)
-        """
+        """Makes an untrained model and a tokenizer for a corpus; `fit` trains it: see `aigc.text.scratch.from_scratch`."""
         return cls(*scratch.from_scratch(corpus, **how))
 
     def fit(self, data: Texts, **options: Unpack[FitOptions]) -> History:
         """Trains the model on texts: see `aigc.text.learning.fit`, whose arguments these are."""
         return learning.fit(self, data, **options)
+
+    @property
+    def adapters(self) -> Adapters:
+        """LoRA adapters of the model: `gen.adapters.add("mine")`, and `fit` trains that alone."""
+        return Adapters(self)
 
     @property
     def model(self) -> "PreTrainedModel":

@@ -220,11 +220,11 @@ def _materials(
 
 @contextmanager
 def _in_training(model: Any) -> Iterator[None]:
-    """Weights in float32, whose small steps half precision would lose; afterwards again what they were."""
+    """What is trained in float32, for half precision would lose its small steps; afterwards again as it was."""
     dtypes = {name: parameter.dtype for name, parameter in model.named_parameters()}
     with torch.no_grad():
         for parameter in model.parameters():
-            if parameter.dtype in (torch.bfloat16, torch.float16):
+            if parameter.requires_grad and parameter.dtype in (torch.bfloat16, torch.float16):
                 parameter.data = parameter.data.float()
     try:
         yield

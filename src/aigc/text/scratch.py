@@ -3,16 +3,16 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 import torch
 
 from aigc import device as devices
 from aigc import random
 from aigc._checks import fail_type, integer
-from aigc.data.text import END, Document, train_tokenizer
-from aigc.device import seeded_rng
+from aigc.data.text import Document, train_tokenizer
 from aigc.errors import DataError
+from aigc.text._transformers_files import untrained
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -157,6 +157,12 @@ def from_scratch(
     Raises:
         DataError: If the corpus has no document.
         ParameterError: If an argument is out of range.
+
+    Example:
+        >>> from aigc import Generator
+        >>> from aigc.data import Corpus
+        >>> Generator.from_scratch(Corpus.of(["To be, or not to be"] * 9), parameters=100_000, device="cpu")
+        Generator(Qwen3ForCausalLM, 0.1M parameters, cpu, float32, context 512)
     """
     if isinstance(corpus, str):
         raise fail_type("corpus", "a Corpus, such as aigc.data.texts(path)", corpus)
@@ -166,40 +172,8 @@ def from_scratch(
     made = train_tokenizer(corpus, size=shape.vocabulary) if tokenizer is None else tokenizer
     if made.get_vocab_size() < shape.vocabulary:  # too few pairs in the corpus
         shape = _shape(made.get_vocab_size(), shape.width, shape.layers, shape.reason)
-    return _built(shape, made, context, seed, device)
-
-
-def _built(shape: Architecture, tokenizer: Any, context: int, seed: int, device: str | torch.device) -> Scratch:
-    from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
-
-    end = tokenizer.token_to_id(END)
-    if end is None:
-        raise fail_type("tokenizer", f"one with {END}, the token that ends texts", tokenizer)
-    config = Qwen3Config(
-        vocab_size=shape.vocabulary,
-        hidden_size=shape.width,
-        intermediate_size=shape.hidden,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.width // shape.head,
-        num_key_value_heads=shape.width // shape.head,
-        head_dim=shape.head,
-        max_position_embeddings=context,
-        rope_parameters={"rope_type": "default", "rope_theta": 10_000.0},
-        tie_word_embeddings=True,
-        bos_token_id=end,
-        eos_token_id=end,
-    )
     place = devices.place(device, dtype="float32").device
-    with seeded_rng(random.check_seed("seed", seed), torch.device("cpu")):
-        model = Qwen3ForCausalLM(config)
-    for layer in model.model.layers:  # each block begins as the identity
-        torch.nn.init.zeros_(layer.self_attn.o_proj.weight)
-        torch.nn.init.zeros_(layer.mlp.down_proj.weight)
-    draws = {"do_sample": True, "temperature": 0.8, "top_p": 0.95}
-    model.generation_config = GenerationConfig(bos_token_id=end, eos_token_id=end, pad_token_id=end, **draws)
-    ends = {"bos_token": END, "eos_token": END, "pad_token": END}
-    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=context, **ends)
-    return Scratch(model.eval().to(place), wrapped)
+    return Scratch(*untrained(shape, made, context=context, seed=random.check_seed("seed", seed), device=place))
 
 
 def _widths() -> list[int]:

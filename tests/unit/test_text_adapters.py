@@ -1,0 +1,192 @@
+"""LoRA adapters: what they change and what they do not, saved, switched, merged; and files that are refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import aigc
+import tiny
+from aigc.errors import ModelError, ModelFileError, ParameterError
+from aigc.text.adapters import LoRA
+
+pytest.importorskip("peft")
+
+IDS = torch.tensor([[3, 14, 15, 92, 65, 35]])
+HOW: dict[str, Any] = {
+    "steps": 12,
+    "batch_size": 2,
+    "length": 16,
+    "seed": 0,
+    "progress": False,
+    "precision": "float32",
+    "lr": 0.01,
+}
+TEXTS = ["To be, or not to be.", "that is the question"] * 4
+
+
+def generator(name: str = "qwen3", dtype: torch.dtype = torch.float32) -> aigc.Generator:
+    return aigc.Generator(tiny.model(name, dtype=dtype), tiny.tokenizer())
+
+
+def logits(gen: aigc.Generator) -> torch.Tensor:
+    with torch.no_grad():
+        found: torch.Tensor = gen.model(input_ids=IDS).logits.double()
+    return found
+
+
+def base(gen: aigc.Generator) -> list[torch.Tensor]:
+    return [p.detach().clone() for name, p in gen.model.named_parameters() if ".lora_" not in name]
+
+
+@pytest.mark.parametrize("name", ["qwen3", "gpt2"])
+def test_a_new_adapter_changes_nothing_and_a_trained_one_alone_is_changed(name: str) -> None:
+    gen = generator(name)
+    before, weights = logits(gen), base(gen)
+    gen.adapters.add("mine", LoRA(rank=2))
+    torch.testing.assert_close(logits(gen), before)
+    said = gen.score(TEXTS[0]).bits_per_byte
+    gen.fit(TEXTS, **{**HOW, "steps": 60, "lr": 0.003})
+    assert gen.score(TEXTS[0]).bits_per_byte < 0.8 * said
+    assert all(torch.equal(a, b) for a, b in zip(weights, base(gen), strict=True))
+    assert not torch.allclose(logits(gen), before, atol=1e-3)
+    gen.adapters.use(None)
+    torch.testing.assert_close(logits(gen), before)
+
+
+def test_it_is_the_product_of_two_matrices(tmp_path: Path) -> None:
+    gen, plain = generator(), generator()
+    gen.adapters.add("mine", LoRA(rank=2, alpha=3.0, targets=("q_proj", "down_proj")))
+    gen.fit(TEXTS, **HOW)
+    state = {name: p.detach() for name, p in gen.model.named_parameters()}
+    changed = 0
+    for place, module in plain.model.named_modules():
+        if place.endswith(("q_proj", "down_proj")):
+            a, b = (state[f"{place}.lora_{part}.mine.weight"] for part in "AB")
+            module.weight.data += 1.5 * b @ a
+            changed += 1
+    assert changed == 4
+    torch.testing.assert_close(logits(gen), logits(plain), rtol=1e-4, atol=1e-4)
+    gen.adapters.merge()
+    torch.testing.assert_close(logits(gen), logits(plain), rtol=1e-4, atol=1e-4)
+    assert gen.adapters.names == ()
+    assert [name for name, _ in gen.model.named_parameters()] == [name for name, _ in plain.model.named_parameters()]
+    assert all(parameter.requires_grad for parameter in gen.model.parameters())
+    gen.save_pretrained(tmp_path / "merged")
+    torch.testing.assert_close(logits(aigc.Generator.from_pretrained(tmp_path / "merged", dtype="float32")), logits(gen))
+
+
+def test_saved_loaded_and_switched(tmp_path: Path) -> None:
+    gen, plain = generator(), logits(generator())
+    found = {}
+    for name, texts in (("one", TEXTS), ("two", ["zzzz zzzz"] * 4)):
+        gen.adapters.add(name, LoRA(rank=2))
+        gen.fit(texts, **HOW)
+        found[name] = logits(gen)
+        gen.tokenizer.chat_template = f"{{# {name} #}}"
+        gen.adapters.save(tmp_path / name)
+    again = generator()
+    for name in ("one", "two"):
+        again.adapters.load(tmp_path / name)
+        assert again.tokenizer.chat_template == f"{{# {name} #}}"
+    for name in ("one", "two", "one"):
+        for each in (gen, again):
+            each.adapters.use(name)
+            assert each.adapters.active == name
+            torch.testing.assert_close(logits(each), found[name])
+    again.adapters.remove()
+    torch.testing.assert_close(logits(again), plain)
+    assert again.adapters.active is None
+    again.fit(TEXTS, **HOW)
+    assert not torch.allclose(logits(again), plain)
+
+
+def test_peft_reads_what_we_write(tmp_path: Path) -> None:
+    from peft import PeftModel
+
+    gen = generator()
+    gen.adapters.add("mine", LoRA(rank=2))
+    gen.fit(TEXTS, **HOW)
+    gen.adapters.save(tmp_path / "mine")
+    with torch.random.fork_rng():
+        theirs = PeftModel.from_pretrained(tiny.model("qwen3"), tmp_path / "mine")
+    with torch.no_grad():
+        torch.testing.assert_close(theirs(input_ids=IDS).logits.double(), logits(gen))
+    theirs.save_pretrained(tmp_path / "theirs")
+    again = generator()
+    again.adapters.load(tmp_path / "theirs", name="from-peft")
+    torch.testing.assert_close(logits(again), logits(gen))
+
+
+def test_texts_are_those_of_the_adapter_in_use() -> None:
+    gen = generator()
+    plain = gen.generate("To", seed=0, max_new_tokens=12).texts
+    gen.adapters.add("mine", LoRA(rank=2))
+    assert gen.generate("To", seed=0, max_new_tokens=12).texts == plain
+    gen.fit(TEXTS, **{**HOW, "steps": 40})
+    own = gen.generate("To", seed=0, max_new_tokens=12).texts
+    assert own != plain
+    gen.adapters.use(None)
+    assert gen.generate("To", seed=0, max_new_tokens=12).texts == plain
+    gen.adapters.use("mine")
+    gen.adapters.merge()
+    assert gen.generate("To", seed=0, max_new_tokens=12).texts == own
+
+
+def test_a_run_with_an_adapter_goes_on(tmp_path: Path) -> None:
+    made = []
+    for steps in ((6,), (3, 6)):
+        for stop in steps:
+            gen = generator()
+            gen.adapters.add("mine", LoRA(rank=2, dropout=0.2))
+            schedule = {"schedule": lambda step: 1.0, "checkpoint_dir": tmp_path / str(len(steps))}
+            gen.fit(TEXTS, **{**HOW, "steps": stop}, **schedule)
+        made.append([p.detach() for name, p in gen.model.named_parameters() if ".lora_" in name])
+    assert all(torch.equal(a, b) for a, b in zip(*made, strict=True))
+
+
+def test_half_precision_stays_where_it_is_not_trained() -> None:
+    gen = generator(dtype=torch.bfloat16)
+    weights = base(gen)
+    gen.adapters.add("mine", LoRA(rank=2))
+    gen.fit(TEXTS, **HOW)
+    assert all(torch.equal(a, b) for a, b in zip(weights, base(gen), strict=True))
+
+
+def test_bad_input(tmp_path: Path) -> None:
+    for bad in ({"rank": 0}, {"alpha": 0.0}, {"dropout": 1.0}, {"targets": "q_proj"}):
+        with pytest.raises(ParameterError):
+            LoRA(**bad)  # type: ignore[arg-type]
+    gen = generator()
+    plain = logits(gen)
+    with pytest.raises(ParameterError, match="targets"):
+        gen.adapters.add("mine", LoRA(targets=("nothing",)))
+    for call in (lambda: gen.adapters.use("none"), gen.adapters.merge, lambda: gen.adapters.save(tmp_path / "x")):
+        with pytest.raises(ParameterError):
+            call()
+    gen.adapters.add("mine", LoRA(rank=2))
+    with pytest.raises(ModelError, match="adapters.merge"):
+        gen.save_pretrained(tmp_path / "whole")
+    for name in ("mine", "a/b", ""):
+        with pytest.raises(ParameterError, match="name"):
+            gen.adapters.add(name)
+    gen.adapters.save(tmp_path / "mine")
+    other = aigc.Generator(tiny.model("llama"), tiny.tokenizer())
+    before = logits(other)
+    with pytest.raises((ModelFileError, ParameterError)):
+        aigc.Generator(tiny.model("gpt2"), tiny.tokenizer()).adapters.load(tmp_path / "mine")
+    config = json.loads((tmp_path / "mine" / "adapter_config.json").read_text())
+    (tmp_path / "mine" / "manifest.json").unlink()
+    for change in ({"peft_type": "PREFIX"}, {"r": "two"}, {"modules_to_save": ["lm_head"]}, {"r": 3}):
+        (tmp_path / "mine" / "adapter_config.json").write_text(json.dumps(config | change))
+        with pytest.raises(ModelFileError):
+            other.adapters.load(tmp_path / "mine", name="damaged")
+        assert other.adapters.names == ()
+        torch.testing.assert_close(logits(other), before)
+    (tmp_path / "mine" / "adapter_config.json").write_text(json.dumps(config))
+    (tmp_path / "mine" / "adapter_model.safetensors").write_bytes(b"nothing")
+    with pytest.raises(ModelFileError, match="cannot be read"):
+        other.adapters.load(tmp_path / "mine", name="damaged")
+    torch.testing.assert_close(logits(gen), plain)
