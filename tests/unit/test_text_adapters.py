@@ -49,7 +49,7 @@ def test_a_new_adapter_changes_nothing_and_a_trained_one_alone_is_changed(name: 
     torch.testing.assert_close(logits(gen), before)
     said = gen.score(TEXTS[0]).bits_per_byte
     gen.fit(TEXTS, **{**HOW, "steps": 60, "lr": 0.003})
-    assert gen.score(TEXTS[0]).bits_per_byte < 0.8 * said
+    assert gen.score(TEXTS[0]).bits_per_byte < said - 0.2
     assert all(torch.equal(a, b) for a, b in zip(weights, base(gen), strict=True))
     assert not torch.allclose(logits(gen), before, atol=1e-3)
     gen.adapters.use(None)
