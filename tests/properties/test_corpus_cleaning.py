@@ -8,7 +8,7 @@ import unicodedata
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aigc.data.text import (
@@ -72,7 +72,11 @@ ATOMS = [
     ],
     *['<a href="x">', "x-\ny", "x-y"],
 ]
+MARKS = ["&lt;", "&gt;", "&amp;", "<", ">", "b", "/", "<b>", "lt;", "amp;", "<!--", "-->", "script"]
+BROKEN = ["a", "b", "-", "\n", " ", "word", "中", "，", "B"]
 messy = st.one_of(
+    st.lists(st.sampled_from(MARKS), max_size=8).map("".join),
+    st.lists(st.sampled_from(BROKEN), max_size=12).map("".join),
     st.lists(st.sampled_from(ATOMS), max_size=25).map("".join),
     st.text(st.characters(exclude_categories=["Cs"]), max_size=30),
 )
@@ -80,6 +84,9 @@ messy = st.one_of(
 
 @pytest.mark.parametrize("step", STEPS, ids=repr)
 @given(text=messy)
+@example(text="&lt;b>x")
+@example(text="<<b>b>x")
+@example(text="aaa bbb\nccc\nd")
 def test_twice_is_once(step, text: str) -> None:
     once = step(text)
     if once is not None:

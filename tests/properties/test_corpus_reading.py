@@ -205,6 +205,22 @@ def test_one_bad_line_harms_no_other(tmp_path: Path) -> None:
         texts(tmp_path)
 
 
+@pytest.mark.parametrize("divide", [Whole(), Lines(), Blank(), Heading(), Pieces(4), Pieces(1000)], ids=repr)
+def test_offsets_are_those_of_the_file_however_it_is_divided(divide, tmp_path: Path) -> None:
+    for before in ("", "中\n", "a\r\n\nb\n\n\nc\n", "=== x\ny\n=== z\n", "\n\n"):
+        (tmp_path / "a.txt").write_bytes(before.encode() + b"ok \xff\n\nmore\n")
+        with pytest.raises(DataError, match=rf"byte 0xff at offset {len(before.encode()) + 3}\."):
+            texts(tmp_path, divide=divide)
+
+
+def test_offsets_across_the_pieces_that_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for piece in range(1, 7):
+        monkeypatch.setattr(_streams, "_PIECE", piece)
+        (tmp_path / "a.txt").write_bytes("中文x".encode("gb18030") * 3 + b"\xd6\xff")
+        with pytest.raises(DataError, match=r"as gb18030: byte 0xd6 at offset 15\."):
+            texts(tmp_path, encoding="gb18030")
+
+
 def test_other_encodings_name_the_offset_too(tmp_path: Path) -> None:
     for many in (0, 100_000):  # beyond what a reader takes at once
         data = ("中文\n" * many).encode("gb18030") + b"\x80" + b"abc"
