@@ -134,3 +134,35 @@ def test_the_pages_on_training_run(
     radius = float(re.findall(r"radius (\S+)", printed)[0])
     assert 0.7 < radius < 1.3, "the loop that the page keeps learns the ring"
     assert len(re.findall(r"real C2ST accuracy 0\.[45]|fake C2ST accuracy 0\.7", printed)) == 2
+
+
+def test_the_page_on_own_texts_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "texts").mkdir()
+    for i in range(30):
+        words = " ".join(f"the {what} {i + j}" for j, what in enumerate(("sea", "king", "road", "window", "rain") * 4))
+        (tmp_path / "texts" / f"{i}.txt").write_text(words)
+    monkeypatch.chdir(tmp_path)
+    shorter = {
+        "path/to/texts": "texts",
+        "epochs=3, patience=3": "steps=2, length=64, patience=3",
+        "steps=100": "steps=2, length=64",
+        "epochs=10": "steps=2, length=64",
+        "steps=10": "steps=2, length=64",
+        "held_out=0.1": "held_out=0.3",
+        "samples=20, max_new_tokens=64": "samples=4, max_new_tokens=16",
+        "tokenizer=gen.tokenizer, end": "tokenizer=gen.tokenizer, progress=False, end",
+    }
+    names: dict = {}
+    for block in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "own-text.md").read_text(), flags=re.DOTALL):
+        for long, short in shorter.items():
+            block = block.replace(long, short)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            exec(compile(block, "own-text.md", "exec"), names)
+    assert {"mine", "verse", "report", "tokens"} <= {path.name for path in tmp_path.iterdir()}
+    printed = capsys.readouterr().out
+    assert "features a layer" in printed
+    assert "Prediction of held-out text" in printed
+    assert "{'mine': " in printed

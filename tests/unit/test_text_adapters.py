@@ -12,8 +12,6 @@ import tiny
 from aigc.errors import ModelError, ModelFileError, ParameterError
 from aigc.text.adapters import LoRA
 
-pytest.importorskip("peft")
-
 IDS = torch.tensor([[3, 14, 15, 92, 65, 35]])
 HOW: dict[str, Any] = {
     "steps": 12,

@@ -15,7 +15,7 @@ from torch import nn
 
 from aigc import checkpoint, random
 from aigc._checks import fail, fail_type, integer, number
-from aigc.device import seeded_rng
+from aigc.device import preserved_environment, seeded_rng
 from aigc.errors import ModelFileError
 
 if TYPE_CHECKING:
@@ -225,7 +225,8 @@ class Adapters:
 
     def _inject(self, name: str, config: Mapping[str, Any], seed: int) -> None:
         try:
-            from peft import LoraConfig, inject_adapter_in_model
+            with preserved_environment():  # accelerate, which peft brings in, sets variables
+                from peft import LoraConfig, inject_adapter_in_model
         except ImportError:
             raise ImportError("adapters need peft: pip install 'aigc[lora]'") from None
         if not isinstance(name, str) or not name.replace("-", "").replace("_", "").isalnum() or name in self.names:

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from aigc._checks import fail, fail_type, integer
+from aigc.data.text import Document
 from aigc.metrics import Features
 from aigc.metrics import text as measures
 from aigc.random import check_seed
@@ -55,10 +56,10 @@ class _Written:
 
 def evaluate(
     gen: Generator,
-    texts: Iterable[str],
+    texts: Iterable[str | Document],
     *,
     against: Generator | None = None,
-    training: Iterable[str] | measures.OverlapIndex | None = None,
+    training: Iterable[str | Document] | measures.OverlapIndex | None = None,
     samples: int = 200,
     max_new_tokens: int = 128,
     opening: int = 16,
@@ -207,14 +208,21 @@ def _lengths(texts: Sequence[str]) -> measures.Lengths:
     return replace(measures.lengths(texts, tokenize=list), rule="characters")
 
 
-def _texts(texts: Iterable[str]) -> list[str]:
+def _texts(texts: Iterable[str | Document]) -> list[str]:
     if isinstance(texts, str | bytes) or not isinstance(texts, Iterable):
         raise fail_type("texts", "held-out texts, as strings", texts, "Put one text into a list.")
-    held = strings("texts", list(texts))
+    held = strings("texts", list(_said(texts)))
     empty = next((i for i, text in enumerate(held) if not text.strip()), None)
     if empty is not None:
         raise fail(f"texts[{empty}]", "a text with something in it", held[empty], "Leave empty texts out.")
     return held
+
+
+def _said(texts: Iterable[str | Document]) -> Iterable[str]:
+    """Documents as what they say; what is nothing of the kind is for others to refuse."""
+    if isinstance(texts, str) or not isinstance(texts, Iterable):
+        return texts
+    return (text.text if isinstance(text, Document) else text for text in texts)
 
 
 def _generator(name: str, given: object) -> Generator:
@@ -224,7 +232,7 @@ def _generator(name: str, given: object) -> Generator:
 
 
 def _index(
-    training: Iterable[str] | measures.OverlapIndex | None, overlap: int | None, held: list[str]
+    training: Iterable[str | Document] | measures.OverlapIndex | None, overlap: int | None, held: list[str]
 ) -> measures.OverlapIndex | None:
     if training is None or isinstance(training, measures.OverlapIndex):
         if overlap is not None:
@@ -234,7 +242,7 @@ def _index(
     if overlap is None:
         wide = sum("\u3400" <= character <= "\u9fff" for text in held for character in text)
         overlap = 14 if 2 * wide > sum(map(len, held)) else 50
-    return measures.OverlapIndex(training, n=overlap)
+    return measures.OverlapIndex(_said(training), n=overlap)
 
 
 def _embed(features: object) -> Embed:
