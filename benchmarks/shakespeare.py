@@ -5,7 +5,8 @@
     python benchmarks/shakespeare.py scratch --data tinyshakespeare.txt.gz --steps 1000
 
 The last tenth is held out, and scored with a window that slides. Published of nanoGPT on the same parts: 1.47 nats a
-character, 2.12 bits, by 10 million parameters from scratch on a GPU, and 1.88 nats by a small model on a CPU in some minutes.
+character, 2.12 bits, by 10 million parameters from scratch on a GPU, and 1.88 nats by a small model
+on a CPU in some minutes.
 """
 
 import argparse
