@@ -38,6 +38,14 @@ stopping.py        stop strings
 scoring.py         log-probabilities of given texts
 detecting.py       watermarks of given texts
 results.py         what comes back
+learning.py        how a model learns from texts
+material.py        texts as windows to train on
+conversations.py   conversations likewise: the answers alone are learned
+network_loss.py    a model as a loss of windows; losses.py, without all logits at once
+held_out.py        texts that are looked at meanwhile
+scratch.py         a model for a corpus, untrained
+adapters.py        LoRA
+provenance.py      what a model was trained on, in its folder
 evaluating.py      how good a model is, by held-out text
 evaluation.py      what was found, and its report
 cautions.py        what to beware of in it
@@ -51,9 +59,11 @@ representing.py    texts as vectors
 from aigc.device import preserved_environment
 
 with preserved_environment():  # transformers brings in torch's compiler, which sets a variable for its cache
+    from aigc.text.adapters import LoRA
     from aigc.text.beams import BeamSearch
     from aigc.text.choosing import BestOf
     from aigc.text.contrastive import ContrastiveSearch
+    from aigc.text.conversations import PLAIN_TEMPLATE
     from aigc.text.detecting import detect
     from aigc.text.evaluating import evaluate
     from aigc.text.evaluation import Evaluation
@@ -67,7 +77,26 @@ with preserved_environment():  # transformers brings in torch's compiler, which 
     from aigc.text.speculation import PromptLookup
 
 __all__ = [
-    "BeamSearch", "BestOf", "Candidate", "Chunk", "Completion", "Completions", "ContrastiveSearch", "Evaluation",
-    "Filled", "Gap", "Generator", "Guidance", "Infilling", "Progress", "PromptLookup", "Score", "Session", "detect",
-    "evaluate", "mean_states",
+    "PLAIN_TEMPLATE",
+    "BeamSearch",
+    "BestOf",
+    "Candidate",
+    "Chunk",
+    "Completion",
+    "Completions",
+    "ContrastiveSearch",
+    "Evaluation",
+    "Filled",
+    "Gap",
+    "Generator",
+    "Guidance",
+    "Infilling",
+    "LoRA",
+    "Progress",
+    "PromptLookup",
+    "Score",
+    "Session",
+    "detect",
+    "evaluate",
+    "mean_states",
 ]  # fmt: skip

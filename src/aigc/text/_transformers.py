@@ -234,11 +234,16 @@ class Vocabulary:
                 "the tokenizer has no chat template, so this model cannot chat. "
                 "Use generate with a prompt, or load a model that was trained on conversations."
             )
+        text = self.written(messages, answer=True)
+        return text, self.encode(text)
+
+    def written(self, messages: Sequence[dict[str, str]], *, answer: bool) -> str:
+        """Messages as the model's template writes them, with the beginning of an answer or without."""
         try:
-            text: str = self.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+            text: str = self.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=answer)
         except (*MISFIT, TemplateError) as error:
             raise ModelError(f"the model's chat template refuses these messages: {first_line(error)}") from error
-        return text, self.encode(text)
+        return text
 
     def recommended(self, model: PreTrainedModel) -> Recommended | None:
         """What `generation_config.json` recommends for sampling; None if it does not ask to sample."""

@@ -48,7 +48,7 @@ def bits_per_byte(loss: WindowLoss, texts: Material) -> float:
         some = [texts.windows[i] for i in range(first, min(first + _ROWS, len(texts.windows)))]
         batch = type(some[0])(*(torch.stack(part) for part in zip(*some, strict=True)))
         nats += loss(to_device(batch, device)).double().cpu()
-    return float(nats) / texts.windows.tokens.bytes / math.log(2)
+    return float(nats) / texts.bytes / math.log(2)
 
 
 @dataclass(slots=True)

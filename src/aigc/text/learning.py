@@ -103,7 +103,8 @@ def fit(
     Args:
         gen: What is trained; its model is changed in place, and at the end in the type that it had.
         data: A path of files of text, or of a folder of token files; documents, strings or `Document`s; a `Corpus`; or
-            `Tokens` or `Packed` windows of one.
+            `Tokens` or `Packed` windows of one. Documents with turns are conversations, written by the tokenizer's chat
+            template, of which the answers alone are learned.
         epochs: Of the whole run; 3, if neither this nor `steps` is given.
         steps: Of the whole run, in place of `epochs`.
         batch_size: Windows of a batch.
@@ -175,7 +176,7 @@ def fit(
             every=[*looks, *every],
             progress=progress,
             workers=workers,
-            identity={"corpus": texts.manifest.corpus, "length": texts.windows.length, "packing": texts.windows.how},
+            identity=texts.identity,
         )
         model.eval()
         for ema in averages.values():
@@ -237,10 +238,12 @@ def _in_training(model: Any) -> Iterator[None]:
 
 
 def _loss(loss: WindowLoss, texts: Material) -> Callable[[Any, Noise], Loss]:
+    each, share = texts.targets / len(texts.windows), texts.targets / texts.bytes / math.log(2)
+
     def nats(batch: Window, noise: Noise) -> Loss:
         # By the targets of a window on average: the same for each, so that micro-batches and processes add up.
-        value = loss(batch) / (len(batch.ids) * texts.targets)
-        return Loss(value, {"bits_per_byte": value.detach() / math.log(2) / texts.bytes})
+        value = loss(batch) / (len(batch.ids) * each)
+        return Loss(value, {"bits_per_byte": value.detach() * share})
 
     return nats
 

@@ -1,14 +1,27 @@
 """What a language model is trained on: texts of any kind, as windows of tokens of one length."""
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aigc._checks import fail, fail_type, integer
-from aigc.data.text import Corpus, Document, Manifest, Packed, Packing, Tokens, pack, texts, write_tokens
+from aigc.data.text import (
+    Corpus,
+    Document,
+    Entry,
+    Manifest,
+    Packed,
+    Packing,
+    Tokens,
+    pack,
+    texts,
+    tokenizer_hash,
+    write_tokens,
+)
+from aigc.text.conversations import Conversations, conversations
 
 if TYPE_CHECKING:
     from aigc.text.generator import Generator
@@ -27,15 +40,17 @@ class Material:
 
     Attributes:
         windows: A `Dataset` of them.
-        targets: Tokens that are predicted, of a window on average.
+        targets: Tokens that are predicted, of all windows.
         manifest: What documents they are of.
-        bytes: Of the documents' texts, per token that is predicted.
+        bytes: Of the text that is predicted, in UTF-8.
+        identity: What a run must have in common with the one it resumes.
     """
 
-    windows: Packed
-    targets: float
+    windows: Packed | Conversations
+    targets: int
     manifest: Manifest
-    bytes: float
+    bytes: int
+    identity: Mapping[str, Any]
 
 
 @contextmanager
@@ -67,6 +82,10 @@ def material(
         yield _material(pack(tokens, length=size, how=packing))
         return
     corpus = _corpus(data)
+    first = next(iter(corpus), None)
+    if first is not None and first.turns:
+        yield _of_conversations(gen, corpus, size)
+        return
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary if folder is None else folder) / _FILE
         if place.is_dir():
@@ -112,5 +131,20 @@ def _tokens(data: Any) -> Tokens | None:
 
 
 def _material(windows: Packed) -> Material:
-    size = windows.tokens.bytes / windows.targets
-    return Material(windows, windows.targets / len(windows), windows.tokens.manifest(), size)
+    manifest = windows.tokens.manifest()
+    same = {"corpus": manifest.corpus, "length": windows.length, "packing": windows.how}
+    return Material(windows, windows.targets, manifest, windows.tokens.bytes, same)
+
+
+def _of_conversations(gen: "Generator", corpus: Corpus, size: int) -> Material:
+    found = conversations(gen.tokenizer, gen._vocabulary, corpus, length=size)
+    summary = corpus.summary()
+    entries = tuple(
+        Entry(one.name, one.source, one.licence, one.sha256, len(one.text), len(one.text.encode()), count)
+        for one, count in zip(corpus, found.counts, strict=True)
+    )
+    manifest = Manifest(
+        summary.sha256, tokenizer_hash(gen.tokenizer.backend_tokenizer), _vocabulary(gen), corpus.history, entries
+    )
+    same = {"corpus": summary.sha256, "length": size, "packing": "conversations", "template": gen.tokenizer.chat_template}
+    return Material(found, found.targets, manifest, found.bytes, same)

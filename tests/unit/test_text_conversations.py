@@ -1,0 +1,114 @@
+"""Conversations: what is learned of them is what `chat` will have to write, after what `chat` will have read."""
+
+from typing import Any
+
+import pytest
+import torch
+
+import aigc
+import tiny
+from aigc.data.text import Corpus, Document, Turn
+from aigc.errors import DataError, ModelError
+from aigc.text import PLAIN_TEMPLATE
+from aigc.text.conversations import conversations
+
+FORGETFUL = (  # as templates that drop the thoughts of earlier answers do
+    "{% for m in messages %}{% if m.role == 'user' %}Q: {{ m.content }}\n{% elif loop.last %}A: {{ m.content }}</s>"
+    "{% else %}A: ...</s>{% endif %}{% endfor %}{% if add_generation_prompt %}A:{% endif %}"
+)
+TALKS = [
+    [("user", "2 + 2?"), ("assistant", "4"), ("user", "春眠?"), ("assistant", "不觉晓")],
+    [("system", "Be brief."), ("instruction", "Say a"), ("response", "a")],
+    [("prompt", "who"), ("completion", "me")],
+]
+
+
+def document(turns: list[tuple[str, str]], name: str = "talk") -> Document:
+    made = tuple(Turn(role, said) for role, said in turns)
+    return Document("\n".join(said for _, said in turns), name=name, turns=made)
+
+
+def generator(template: str | None = PLAIN_TEMPLATE) -> aigc.Generator:
+    gen = aigc.Generator(tiny.model("qwen3"), tiny.tokenizer())
+    gen.tokenizer.chat_template = template
+    return gen
+
+
+def pieces(gen: aigc.Generator, talks: list[list[tuple[str, str]]], length: int = 120) -> list[tuple[str, str]]:
+    """Of each document in a window: what it says, and what of that is learned."""
+    found = conversations(gen.tokenizer, gen._vocabulary, Corpus.of([document(talk) for talk in talks]), length=length)
+    made = []
+    for window in found:
+        assert len(window.ids) == length + 1
+        for segment in range(int(window.segments.max()) + 1):
+            at = window.segments == segment
+            learned = window.ids[at & (window.labels >= 0)]
+            assert torch.equal(window.labels[at & (window.labels >= 0)], learned)
+            made.append((gen.tokenizer.decode(window.ids[at]), gen.tokenizer.decode(learned)))
+        assert (window.labels[window.segments < 0] == -100).all()
+    return made
+
+
+def test_answers_alone_are_learned_with_their_ends() -> None:
+    assert sorted(pieces(generator(), TALKS)) == sorted(
+        [
+            ("Question: 2 + 2?\nAnswer: 4</s>Question: 春眠?\nAnswer: 不觉晓</s>", " 4</s> 不觉晓</s>"),
+            ("Be brief.\nQuestion: Say a\nAnswer: a</s>", " a</s>"),
+            ("Question: who\nAnswer: me</s>", " me</s>"),
+        ]
+    )
+
+
+def test_what_is_before_an_answer_is_what_chat_reads() -> None:
+    gen = generator()
+    found = conversations(gen.tokenizer, gen._vocabulary, Corpus.of([document(TALKS[2])]), length=60)
+    window = found[0]
+    first = int((window.labels >= 0).nonzero()[0])
+    _, read = gen._vocabulary.conversation([{"role": "user", "content": "who"}])
+    assert window.ids[:first].tolist() == read
+    assert found.bytes == len("me")
+    assert found.targets == int((window.labels >= 0).sum())
+
+
+def test_a_template_that_rewrites_the_past_gives_a_part_for_each_answer() -> None:
+    assert sorted(pieces(generator(FORGETFUL), TALKS[:1])) == sorted(
+        [("Q: 2 + 2?\nA: 4</s>", " 4</s>"), ("Q: 2 + 2?\nA: ...</s>Q: 春眠?\nA: 不觉晓</s>", " 不觉晓</s>")]
+    )
+
+
+def test_it_learns_to_answer_and_keeps_its_template(tmp_path: Any) -> None:
+    gen = generator()
+    talks = Corpus.of([document([("user", "ab?"), ("assistant", "cd")]), document([("user", "ef?"), ("assistant", "gh")])])
+    how = {"batch_size": 1, "length": 30, "seed": 0, "progress": False, "precision": "float32", "lr": 0.003}
+    history = gen.fit(talks, steps=80, **how)
+    assert history.values["loss"][-1] < 0.1
+    gen.save_pretrained(tmp_path / "chatty")
+    again = aigc.Generator.from_pretrained(tmp_path / "chatty", dtype="float32")
+    greedy = aigc.sampling.Greedy()
+    for question, answer in (("ab?", " cd"), ("ef?", " gh")):
+        said = again.chat([{"role": "user", "content": question}], sampler=greedy, max_new_tokens=8)
+        assert (said.text, said.finish_reason) == (answer, "eos")
+    assert [entry.name for entry in again.trained_on[0].documents] == ["talk", "talk"]
+
+
+@pytest.mark.parametrize(
+    ("talk", "cure"),
+    [
+        ([("user", "a"), ("narrator", "b")], "Rename it"),
+        ([("user", "a")], "no answer"),
+        ([("user", "a" * 99), ("assistant", "b")], "a larger length"),
+    ],
+)
+def test_conversations_that_cannot_be_learned_are_named(talk: list[tuple[str, str]], cure: str) -> None:
+    with pytest.raises(DataError, match=cure) as caught:
+        pieces(generator(), [*TALKS[2:], talk], length=60)
+    assert "'talk'" in str(caught.value)
+
+
+def test_without_a_template_the_cure_is_said() -> None:
+    with pytest.raises(ModelError, match="PLAIN_TEMPLATE"):
+        generator(None).fit(Corpus.of([document(TALKS[2])]), steps=1, batch_size=1, length=60)
+    with pytest.raises(DataError, match="generation prompt"):
+        pieces(
+            generator("{% for m in messages %}{{ m.content }}{% endfor %}{% if add_generation_prompt %}X{% endif %}"), TALKS
+        )
