@@ -153,6 +153,56 @@ def test_half_precision_stays_where_it_is_not_trained() -> None:
     assert all(torch.equal(a, b) for a, b in zip(weights, base(gen), strict=True))
 
 
+def test_what_peft_knows_is_written_again(tmp_path: Path) -> None:
+    gen = generator()
+    gen.adapters.add("mine", LoRA(rank=4, targets=("layers.0.self_attn.q_proj", "down_proj")))
+    gen.fit(TEXTS, **HOW)
+    gen.adapters.save(tmp_path / "mine")
+    (tmp_path / "mine" / "manifest.json").unlink()
+    place = tmp_path / "mine" / "adapter_config.json"
+    place.write_text(json.dumps(json.loads(place.read_text()) | {"use_rslora": True, "alpha_pattern": {"down_proj": 3.0}}))
+    other = generator()
+    other.adapters.load(tmp_path / "mine")
+    assert not torch.allclose(logits(other), logits(gen))
+    other.adapters.save(tmp_path / "again")
+    again = generator()
+    again.adapters.load(tmp_path / "again")
+    torch.testing.assert_close(logits(again), logits(other))
+
+
+def test_what_failed_leaves_all_as_it_was(tmp_path: Path) -> None:
+    gen = generator()
+    gen.model.model.layers[0].mlp.requires_grad_(False)
+    before = [(name, p.requires_grad) for name, p in gen.model.named_parameters()]
+    with pytest.raises(ParameterError, match="targets"):
+        gen.adapters.add("mine", LoRA(targets=("q_proj", "input_layernorm")))
+    assert [(name, p.requires_grad) for name, p in gen.model.named_parameters()] == before
+    gen.adapters.add("mine", LoRA(rank=2, targets=("q_proj",)))
+    gen.adapters.save(tmp_path / "mine")
+    (tmp_path / "mine" / "manifest.json").unlink()
+    config = json.loads((tmp_path / "mine" / "adapter_config.json").read_text())
+    gen.adapters.add("other", LoRA(rank=2))
+    held = [(name, p.requires_grad) for name, p in gen.model.named_parameters()]
+    for change in ({"r": 3}, {"lora_alpha": "x"}, {"target_modules": 5}, {"rank_pattern": 3}):
+        (tmp_path / "mine" / "adapter_config.json").write_text(json.dumps(config | change))
+        with pytest.raises((ModelFileError, ParameterError)):
+            gen.adapters.load(tmp_path / "mine", name="third")
+        assert (gen.adapters.names, gen.adapters.active) == (("mine", "other"), "other")
+        assert [(name, p.requires_grad) for name, p in gen.model.named_parameters()] == held
+    gen.adapters.remove()
+    assert [(name, p.requires_grad) for name, p in gen.model.named_parameters()] == before
+
+
+def test_names_that_are_parts_of_places() -> None:
+    gen = generator()
+    for name in ("0", "weight"):
+        gen.adapters.add(name, LoRA(rank=2))
+    gen.adapters.use("0")
+    trained = [place for place, p in gen.model.named_parameters() if p.requires_grad]
+    assert len(trained) == 28
+    assert all(".0.weight" in place for place in trained)
+
+
 def test_bad_input(tmp_path: Path) -> None:
     for bad in ({"rank": 0}, {"alpha": 0.0}, {"dropout": 1.0}, {"targets": "q_proj"}):
         with pytest.raises(ParameterError):

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from torch.nn import functional
 
 import aigc
@@ -72,6 +73,38 @@ def test_logits_are_spared_where_they_are_linear() -> None:
     assert spares == {"qwen3": True, "gpt2": True, "gemma2": False, "phi": False}  # softcapped; with a bias
 
 
+def test_a_cap_is_seen_while_logits_are_small() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        untrained = transformers.AutoModelForCausalLM.from_config(tiny.CONFIGS["gemma2"])
+    assert not WindowLoss(untrained).spares
+
+
+def test_texts_begin_as_prompts_do(tmp_path: Path) -> None:
+    windows = packed(tmp_path)
+    model = tiny.model("qwen3")
+    total = torch.zeros((), dtype=torch.float64)
+    with torch.no_grad():
+        made = WindowLoss(model, begin=256, end=257)(batch(windows))
+        for text in POEMS:
+            ids = [256, *tiny.tokenizer()(text)["input_ids"], 257]
+            for start in range(0, len(ids) - 1, 40):  # those that are longer than a window are cut there
+                some = torch.tensor(ids[start : start + 41])
+                logits = model(input_ids=some[None, :-1]).logits[0].double()
+                total += functional.cross_entropy(logits, some[1:], reduction="sum")
+    assert float(made) == pytest.approx(float(total), rel=1e-4)
+    gen = aigc.Generator(tiny.model("qwen3"), tiny.tokenizer(begin=True))
+    gen.fit(["春眠不觉晓"] * 8, steps=60, lr=0.003, **HOW)
+    assert gen.score("春眠不觉晓").bits_per_byte < 1
+
+
+def test_the_last_step_is_looked_at_and_each_look_is_logged_as_it_is() -> None:
+    how = {**HOW, "log_every": 50, "held_out": POEMS[1:3], "look_every": 3}
+    history = generator().fit(POEMS, steps=7, lr=0.01, **how)
+    assert history.steps == (3, 6, 7)
+    assert not any(math.isnan(bits) for bits in history.values["held_out"])
+
+
 @pytest.mark.parametrize("name", ["qwen3", "gemma2", "gpt2"])
 def test_gradients_are_those_of_the_texts_alone(name: str, tmp_path: Path) -> None:
     windows = packed(tmp_path)
@@ -129,17 +162,19 @@ def test_half_precision_comes_back_as_it_was() -> None:
     assert not all(torch.equal(a, b) for a, b in zip(before, weights(gen), strict=True))
 
 
-@pytest.mark.parametrize("cut", [1, 3, 4])
-def test_a_run_that_was_cut_ends_as_the_uncut_one(cut: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "cut"), [("qwen3", 1), ("qwen3", 4), ("gpt2", 3)])  # GPT-2 has dropout
+def test_a_run_that_was_cut_ends_as_the_uncut_one(name: str, cut: int, tmp_path: Path) -> None:
     def run(folder: Path, stop: int | None) -> tuple[list[torch.Tensor], Any]:
         def strike(step: int) -> None:
             if step == stop:
                 raise RuntimeError("cut")
 
-        gen = generator()
+        gen = generator(name)
         how = {**HOW, "checkpoint_every": 2, "average": 3, "held_out": POEMS[1:3], "look_every": 2, "accumulate": 2}
         try:
-            history = gen.fit(POEMS, steps=6, lr=0.01, checkpoint_dir=folder, every=[Every(1, strike)], **how)
+            with torch.random.fork_rng():
+                torch.manual_seed(stop or 0)  # what others draw changes nothing
+                history = gen.fit(POEMS, steps=6, lr=0.01, checkpoint_dir=folder, every=[Every(1, strike)], **how)
         except RuntimeError:
             return run(folder, None)
         return weights(gen), history
@@ -180,9 +215,7 @@ from test_text_training import trained
 rank, folder = int(sys.argv[1]), Path(sys.argv[2])
 torch.set_num_threads(1)
 dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-found = trained(folder / "two", 4)
-if rank == 0:
-    torch.save(found, folder / "two.pt")
+torch.save(trained(folder / "two", 4), folder / f"two-{rank}.pt")
 dist.destroy_process_group()
 """
 
@@ -192,7 +225,9 @@ def test_two_processes_are_one_on_the_whole_batch_and_one_goes_on(tmp_path: Path
     both = [subprocess.Popen([sys.executable, "-c", PROGRAM, str(rank), str(tmp_path)], env=env) for rank in (0, 1)]
     one = trained(tmp_path / "one", 4)
     assert [process.wait(120) for process in both] == [0, 0]
-    for a, b in zip(one, torch.load(tmp_path / "two.pt"), strict=True):
+    two, other = (torch.load(tmp_path / f"two-{rank}.pt") for rank in (0, 1))
+    assert all(torch.equal(a, b) for a, b in zip(two, other, strict=True))
+    for a, b in zip(one, two, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
     for a, b in zip(trained(tmp_path / "one", 6), trained(tmp_path / "two", 6), strict=True):  # each goes on alone
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
@@ -204,6 +239,7 @@ def test_it_stops_where_held_out_texts_get_no_better_and_takes_the_best(tmp_path
     def look(step: int) -> None:
         seen.append((step, weights(gen)))
 
+    look(0)
     how = {**HOW, "held_out": ["zzzz qqqq xxxx jjjj"], "look_every": 1, "patience": 3, "checkpoint_dir": tmp_path / "run"}
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
@@ -211,10 +247,12 @@ def test_it_stops_where_held_out_texts_get_no_better_and_takes_the_best(tmp_path
     assert history.done < 60
     assert history.stopped is not None
     assert not history.interrupted
-    bits = history.values["held_out"]
+    still = {key: value for key, value in how.items() if key not in ("patience", "checkpoint_dir")}
+    untouched = generator().fit(["aaaa aaaa aaaa aaaa"] * 8, steps=1, lr=0.0, **still).values["held_out"]
+    bits = [*untouched, *history.values["held_out"]]
     best = min(range(len(bits)), key=bits.__getitem__)
     assert len(bits) == best + 1 + 3
-    assert all(torch.equal(a, b) for a, b in zip(dict(seen)[best + 1], weights(gen), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(dict(seen)[best], weights(gen), strict=True))
     assert any("over-fitted" in str(one.message) for one in told)
     again = generator()
     with pytest.warns(UserWarning, match="over-fitted"):
@@ -279,6 +317,10 @@ def test_data_may_be_files_tokens_or_windows(tmp_path: Path) -> None:
         (POEMS, {"precision": "int4"}, ParameterError, "precision"),
         (POEMS, {"patience": 2}, ParameterError, "held_out"),
         (POEMS, {"lr": -1}, ParameterError, "lr"),
+        (POEMS, {"epochs": 0, "steps": None}, ParameterError, "epochs"),
+        (POEMS, {"look_every": 2}, ParameterError, "held_out"),
+        ("one\ntext", {}, ParameterError, "into a list"),
+        (None, {}, ParameterError, "aigc.data.texts"),
         (7, {}, ParameterError, "aigc.data.texts"),
     ],
 )
@@ -286,7 +328,7 @@ def test_bad_input_changes_nothing(data: Any, how: dict[str, Any], kind: type[Ai
     gen = generator()
     before = weights(gen)
     with pytest.raises(kind, match=cure):
-        gen.fit(data, steps=2, **{**HOW, **how})
+        gen.fit(data, **{"steps": 2, **HOW, **how})
     assert all(torch.equal(a, b) for a, b in zip(before, weights(gen), strict=True))
     assert gen.trained_on == ()
 
@@ -313,6 +355,11 @@ def test_tokens_of_another_tokenizer_are_refused(tmp_path: Path) -> None:
     other = aigc.Generator.from_scratch(Corpus.of(POEMS), parameters=60_000, device="cpu")
     with pytest.raises(DataError, match="another tokenizer"):
         other.fit(tmp_path / "tokens", steps=1, **HOW)
+
+
+def test_windows_longer_than_the_context_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match="The model reads 128 tokens"):
+        generator("gpt2").fit(packed(tmp_path, texts=["abcd" * 99], length=200), steps=1, batch_size=1)
 
 
 def test_from_scratch_is_as_large_as_it_says() -> None:

@@ -25,6 +25,7 @@ __all__ = ["Adapters", "LoRA"]
 
 _CONFIG, _WEIGHTS, _TEMPLATE = "adapter_config.json", "adapter_model.safetensors", "chat_template.jinja"
 _PREFIX = "base_model.model."  # that peft's own wrapper puts before every name in its files
+_TRAINED = "_trained_without_adapters"  # of the model: what required gradients before there were adapters
 _READ = (
     "r",
     "lora_alpha",
@@ -137,13 +138,12 @@ class Adapters:
             self._check(name)
         for layer in self._layers():
             layer.enable_adapters(name is not None)
-            if name is not None:
+            if name is not None and name in layer.r:
                 layer.set_adapter(name)
-        own = {id(parameter) for layer in self._layers() for parameter in layer.parameters()} if name is not None else set()
-        base = {id(parameter) for layer in self._layers() for parameter in layer.get_base_layer().parameters()}
+        trained = vars(self._gen.model).get(_TRAINED, ())
         for place, parameter in self._gen.model.named_parameters():
-            mine = id(parameter) in own and id(parameter) not in base and f".{name}." in f"{place}."
-            parameter.requires_grad_(mine if name is not None else not _is_adapter(place))
+            whose = _adapter_of(place)
+            parameter.requires_grad_(whose == name if whose is not None or name is not None else place in trained)
 
     def merge(self) -> None:
         """Adds the adapter in use into the model's matrices, and removes all adapters.
@@ -156,6 +156,11 @@ class Adapters:
             raise fail("adapters", "one in use, to be merged", None, "Call use(name) first.")
         model = self._gen.model
         found = [(place, module) for place, module in model.named_modules() if _is_layer(module)]
+        ends = [end.weight for end in (model.get_input_embeddings(), model.get_output_embeddings()) if end is not None]
+        tied = len({id(end) for end in ends}) < len(ends)
+        if tied and any(layer.get_base_layer().weight is ends[0] for _, layer in found):
+            cure = "Save the adapter, or leave embeddings out of its targets."
+            raise fail("adapters", "of no matrix that the model uses twice, to be merged", name, cure)
         for _, layer in found:
             layer.merge(adapter_names=[name])
         self._unwrap(found)
@@ -206,21 +211,25 @@ class Adapters:
             found = load_file(place / _WEIGHTS)
         except Exception as error:
             raise ModelFileError(f"{place / _WEIGHTS} cannot be read: {error} Save the adapter again.") from error
-        chosen = place.name if name is None else name
-        self._inject(chosen, config, 0)
+        chosen, before = place.name if name is None else name, self.active
+        try:
+            self._inject(chosen, config, 0)
+        except (TypeError, AttributeError) as error:
+            raise ModelFileError(f"{place / _CONFIG} is damaged: {error}. Save the adapter again.") from error
         from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
-        own = get_peft_model_state_dict(self._gen.model, adapter_name=chosen)
-        expected = {_PREFIX + key: tuple(value.shape) for key, value in own.items()}
         try:
+            own = get_peft_model_state_dict(self._gen.model, adapter_name=chosen)
+            expected = {_PREFIX + key: tuple(value.shape) for key, value in own.items()}
             checkpoint.check_state(expected, found, source=str(place / _WEIGHTS))
-        except ModelFileError:
-            self._forget(chosen)
+            state = {key.removeprefix(_PREFIX): value for key, value in found.items()}
+            set_peft_model_state_dict(self._gen.model, state, adapter_name=chosen)
+            template = (place / _TEMPLATE).read_text(encoding="utf-8") if (place / _TEMPLATE).exists() else None
+        except BaseException:
+            self._undo(chosen, before)
             raise
-        state = {key.removeprefix(_PREFIX): value for key, value in found.items()}
-        set_peft_model_state_dict(self._gen.model, state, adapter_name=chosen)
-        if (place / _TEMPLATE).exists():
-            self._gen.tokenizer.chat_template = (place / _TEMPLATE).read_text(encoding="utf-8")
+        if template is not None:
+            self._gen.tokenizer.chat_template = template
         self.use(chosen)
 
     def _inject(self, name: str, config: Mapping[str, Any], seed: int) -> None:
@@ -235,32 +244,29 @@ class Adapters:
         made = LoraConfig(**{"fan_in_fan_out": transposed, **config})
         device = next(self._gen.model.parameters()).device
         model: Any = self._gen.model
-        before = vars(model).pop("peft_config", {})  # peft warns where there is one
+        active, names = self.active, self.names
+        if not names:
+            vars(model)[_TRAINED] = {place for place, parameter in model.named_parameters() if parameter.requires_grad}
+        others = vars(model).pop("peft_config", {})  # peft warns where there is one
         try:
             with seeded_rng(random.check_seed("seed", seed), device):
                 inject_adapter_in_model(made, model, adapter_name=name)
-        except ValueError as error:
-            raise fail("targets", "names of modules of the model", config["target_modules"], str(error)) from error
-        finally:
-            model.peft_config = before | vars(model).get("peft_config", {})
+            model.peft_config = others | model.peft_config
+        except BaseException as error:
+            model.peft_config = others
+            self._undo(name, active)
+            if isinstance(error, ValueError):
+                raise fail("targets", "names of linear maps of the model", config["target_modules"], str(error)) from error
+            raise
         for layer in self._layers():
-            layer.train(self._gen.model.training)
+            layer.train(model.training)
 
     def _configs(self) -> dict[str, dict[str, Any]]:
         """What is known of each adapter, as its files have it."""
-        layers = self._layers()
-        found: dict[str, dict[str, Any]] = {}
-        for name in dict.fromkeys(name for layer in layers for name in layer.r):
-            having = [(place, layer) for place, layer in self._placed() if name in layer.r]
-            first = having[0][1]
-            dropout = first.lora_dropout[name]
-            found[name] = {
-                "r": first.r[name],
-                "lora_alpha": first.lora_alpha[name],
-                "lora_dropout": dropout.p if isinstance(dropout, nn.Dropout) else 0.0,
-                "target_modules": {place.rpartition(".")[2] for place, _ in having},
-                "fan_in_fan_out": first.fan_in_fan_out,
-            }
+        found = {}
+        for name, config in vars(self._gen.model).get("peft_config", {}).items():
+            known = config.to_dict()
+            found[name] = {key: known[key] for key in _READ if known.get(key) is not None}
         return found
 
     def _placed(self) -> list[tuple[str, Any]]:
@@ -273,25 +279,37 @@ class Adapters:
         if name not in self.names:
             raise fail("name", f"one of {', '.join(self.names) or 'none, for there is no adapter'}", name)
 
-    def _forget(self, name: str) -> None:
-        for layer in self._layers():
-            layer.delete_adapter(name)
+    def _undo(self, name: str, before: str | None) -> None:
+        """Takes an adapter out that could not be made, and the one before it into use."""
+        vars(self._gen.model).get("peft_config", {}).pop(name, None)
         if not self.names:
             self.remove()
+            return
+        for place, layer in self._placed():
+            if name in layer.r:
+                layer.delete_adapter(name)
+            if not layer.r:
+                self._put(place, layer.get_base_layer())
+        self.use(before)
+
+    def _put(self, place: str, module: nn.Module) -> None:
+        parent, _, last = place.rpartition(".")
+        setattr(self._gen.model.get_submodule(parent), last, module)
 
     def _unwrap(self, found: list[tuple[str, Any]]) -> None:
         model = self._gen.model
         for place, layer in found:
-            parent, _, last = place.rpartition(".")
-            setattr(model.get_submodule(parent), last, layer.get_base_layer())
+            self._put(place, layer.get_base_layer())
         vars(model).pop("peft_config", None)
-        model.requires_grad_(True)
+        trained = vars(model).pop(_TRAINED, None)
+        for place, parameter in model.named_parameters():
+            parameter.requires_grad_(trained is None or place.replace(".base_layer", "") in trained)
 
     def __repr__(self) -> str:
         if not self.names:
             return "Adapters(none)"
         active = self.active
-        size = sum(p.numel() for place, p in self._gen.model.named_parameters() if f".{active}." in place)
+        size = sum(p.numel() for place, p in self._gen.model.named_parameters() if _adapter_of(place) == active)
         used = "none in use" if active is None else f"in use: {active}, {size / 1e6:.1f}M parameters"
         return f"Adapters({', '.join(self.names)}; {used})"
 
@@ -300,8 +318,10 @@ def _is_layer(module: nn.Module) -> bool:
     return type(module).__module__.startswith("peft.tuners.lora") and hasattr(module, "base_layer")
 
 
-def _is_adapter(place: str) -> bool:
-    return ".lora_" in place
+def _adapter_of(place: str) -> str | None:
+    """Whose a parameter is: `...lora_A.NAME.weight`, `...lora_embedding_A.NAME`; None of the model's own."""
+    parts = place.split(".")
+    return next((parts[i + 1] for i, part in enumerate(parts[:-1]) if part.startswith("lora_")), None)
 
 
 def _checked(config: Mapping[str, Any], place: Path) -> dict[str, Any]:

@@ -1,27 +1,21 @@
 """Texts that are not trained on, looked at meanwhile: how well they are predicted, and whether it is time to stop."""
 
-import json
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from aigc import checkpoint
-from aigc.data._files import write_whole
 from aigc.text.material import Material
 from aigc.text.network_loss import WindowLoss
 from aigc.training import EMA, Stop
 from aigc.training.pieces import to_device
 
-__all__ = ["HeldOut", "Look", "bits_per_byte"]
+__all__ = ["MOST", "HeldOut", "Look", "bits_per_byte"]
 
-_ROWS = 16  # windows at once
-_BEST, _LOOKS = "best", "looks.json"
+MOST = 4096  # looks of a run: as many, whatever its length, for a checkpoint has the same shape then
 
 
 class Look(NamedTuple):
@@ -37,82 +31,96 @@ class Look(NamedTuple):
 
 
 @torch.no_grad()
-def bits_per_byte(loss: WindowLoss, texts: Material) -> float:
+def bits_per_byte(loss: WindowLoss, texts: Material, *, rows: int = 16) -> float:
     """How many bits a byte of some texts takes, as windows: each token sees its own document in its own window alone.
 
     Documents longer than a window lose some of what is before them there; `Generator.score` slides and finds a little less.
+
+    Args:
+        loss: Of a model in evaluation mode.
+        texts: The texts.
+        rows: Windows at once.
     """
     device = next(loss.model.parameters()).device
     nats = torch.zeros((), dtype=torch.float64)
-    for first in range(0, len(texts.windows), _ROWS):
-        some = [texts.windows[i] for i in range(first, min(first + _ROWS, len(texts.windows)))]
+    for first in range(0, len(texts.windows), rows):
+        some = [texts.windows[i] for i in range(first, min(first + rows, len(texts.windows)))]
         batch = type(some[0])(*(torch.stack(part) for part in zip(*some, strict=True)))
         nats += loss(to_device(batch, device)).double().cpu()
     return float(nats) / texts.bytes / math.log(2)
 
 
-@dataclass(slots=True)
-class HeldOut:
+class HeldOut(nn.Module):
     """Looks at held-out texts at intervals, keeps the best weights, and stops where it gets no better.
 
-    A run that is resumed repeats the looks after its checkpoint, and finds the same.
+    Looks and best weights are buffers, which the checkpoints of a run hold: what is resumed knows what was seen until then.
 
     Args:
         texts: The texts.
         loss: Of the model.
         weights: What is trained.
         patience: After how many looks in a row that are no better than the best the run stops; None never stops.
-        folder: Where looks and the best weights are kept for a run that is resumed.
         average: Whose weights are looked at in place of those of the model.
+        rows: Windows at once.
     """
 
-    texts: Material
-    loss: WindowLoss
-    weights: nn.Module
-    patience: int | None = None
-    folder: Path | None = None
-    average: EMA[Any] | None = None
-    looks: list[Look] = field(default_factory=list)
-    kept: dict[str, Tensor] = field(default_factory=dict)
+    seen: Tensor
 
-    def __post_init__(self) -> None:
-        if self.folder is not None and (self.folder / _BEST).is_dir():
-            self.kept = checkpoint.load(self.folder / _BEST).tensors
-            found = checkpoint.read_json(self.folder / _LOOKS)["looks"]
-            self.looks = [Look(int(step), float(bits)) for step, bits in found]
+    def __init__(
+        self,
+        texts: Material,
+        loss: WindowLoss,
+        weights: nn.Module,
+        *,
+        patience: int | None = None,
+        average: EMA[Any] | None = None,
+        rows: int = 16,
+    ) -> None:
+        super().__init__()
+        self.texts, self.loss, self.patience, self.average, self.rows = texts, loss, patience, average, rows
+        self._weights = [weights]  # in a list, for it is no part of what is kept
+        self.register_buffer("seen", torch.full((MOST, 2), math.nan, dtype=torch.float64))
+        for name, value in weights.state_dict().items():
+            self.register_buffer(f"best {name}", value.detach().cpu().clone())
+
+    @property
+    def looks(self) -> list[Look]:
+        """All looks so far."""
+        return [Look(int(step), bits) for step, bits in self.seen.tolist() if not math.isnan(bits)]
 
     @property
     def best(self) -> Look | None:
         """The best look so far, and the first of equal ones."""
         return min(self.looks, key=lambda look: look.bits_per_byte, default=None)
 
-    def __call__(self, step: int) -> dict[str, float]:
+    def look(self, step: int) -> dict[str, float]:
         """Looks, after a step.
 
         Raises:
             Stop: If it was no better for too long.
         """
-        self.looks = [look for look in self.looks if look.step < step]
-        before = self.best
+        before, place = self.best, len(self.looks)
         with self._averaged():
-            look = Look(step, bits_per_byte(self.loss, self.texts))
-            self.looks.append(look)
-            if before is None or look.bits_per_byte < before.bits_per_byte:
-                self.kept = {name: value.detach().clone() for name, value in self.weights.state_dict().items()}
-                if self.folder is not None:
-                    checkpoint.save(self.folder / _BEST, config={"step": step}, tensors=self.kept)
-        if self.folder is not None:
-            write_whole(self.folder / _LOOKS, json.dumps({"looks": self.looks}).encode())
+            found = bits_per_byte(self.loss, self.texts, rows=self.rows)
+            self.seen[place] = torch.tensor([step, found], dtype=torch.float64)
+            if before is None or found < before.bits_per_byte:
+                for name, value in self._weights[0].state_dict().items():
+                    self.get_buffer(f"best {name}").copy_(value)
         best = self.best
-        assert best is not None, "there was a look"
-        if self.patience is not None and sum(one.step > best.step for one in self.looks) >= self.patience:
-            raise Stop(f"held-out texts were best after {best.step:,} steps, at {best.bits_per_byte:.3f} bits a byte")
-        return {"held_out": look.bits_per_byte}
+        if (
+            best is not None
+            and self.patience is not None
+            and sum(one.step > best.step for one in self.looks) >= self.patience
+        ):
+            shown = f"best after {best.step:,} steps, at {best.bits_per_byte:.3f} bits a byte"
+            raise Stop(f"held-out texts were {shown}", {"held_out": found})
+        return {"held_out": found}
 
     def restore(self) -> None:
         """Puts the best weights back."""
-        if self.kept:
-            self.weights.load_state_dict(self.kept)
+        if self.looks:
+            own = self._weights[0].state_dict()
+            self._weights[0].load_state_dict({name: self.get_buffer(f"best {name}") for name in own})
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
@@ -120,9 +128,9 @@ class HeldOut:
         if self.average is None:
             yield
             return
-        own = {name: value.detach().clone() for name, value in self.weights.state_dict().items()}
-        self.weights.load_state_dict(self.average.average.state_dict())
+        own = {name: value.detach().clone() for name, value in self._weights[0].state_dict().items()}
+        self._weights[0].load_state_dict(self.average.average.state_dict())
         try:
             yield
         finally:
-            self.weights.load_state_dict(own)
+            self._weights[0].load_state_dict(own)

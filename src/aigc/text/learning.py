@@ -13,16 +13,17 @@ from torch import nn
 
 from aigc import device as devices
 from aigc._checks import fail, integer, number
-from aigc.data.text import Packing, Window
+from aigc.data.text import Manifest, Packing, Window
 from aigc.errors import ModelError
 from aigc.text._transformers import TransformersNetwork
-from aigc.text.held_out import HeldOut, bits_per_byte
+from aigc.text.held_out import MOST, HeldOut, bits_per_byte
 from aigc.text.material import Material, Texts, material
 from aigc.text.network_loss import WindowLoss
 from aigc.training import EMA, Every, History, Linear, Logger, Loss, MuonAdamW, Noise, Phase, Schedule
 from aigc.training import fit as run
 from aigc.training.pieces import processes
 from aigc.training.progress import Watcher
+from aigc.training.resting import at_rest
 
 if TYPE_CHECKING:
     from aigc.text.generator import Generator
@@ -149,18 +150,23 @@ def fit(
         some = _materials(stack, gen, (data, held_out, general), length=length, packing=packing, folder=folder)
         texts, aside, other = cast("Material", some[0]), some[1], some[2]
         stack.enter_context(_in_training(model))
-        weights, loss = Weights(model), WindowLoss(model)
-        total = _steps(steps, epochs, texts, batch_size)
-        averages = {} if average is None else {"weights": EMA(weights, half_life=average, ramp=0.1)}
-        watched = _watched(loss, weights, aside, patience, folder, averages.get("weights"))
-        looks = [] if watched is None else [Every(_interval(look_every, total), watched)]
-        before = None if other is None else bits_per_byte(loss, other)
+        weights, loss = Weights(model), _window_loss(gen)
+        total, rows = _steps(steps, epochs, texts, batch_size), max(1, min(16, batch_size // max(1, accumulate)))
+        averages = {} if average is None else {"weights": EMA(weights, half_life=number("average", average), ramp=0.1)}
+        look = _interval(look_every, total, aside, patience)
+        seen: dict[str, Any] = {"average": averages.get("weights"), "rows": rows}
+        watched = None if aside is None else HeldOut(aside, loss, weights, patience=patience, **seen)
+        looks = [] if watched is None else [Every(look, watched.look, last=True)]
+        before = None if other is None else bits_per_byte(loss, other, rows=rows)
+        if watched is not None and not (folder is not None and any(folder.glob("step-*"))):
+            watched.look(0)
         rate = 0.02 / _width(model) ** 0.5 if lr is None else number("lr", lr, low=0)
         chosen = optimizer or partial(_optimizer, model, lr=rate, weight_decay=number("weight_decay", weight_decay, low=0))
         change = Linear(1.0, 0.0, total, warmup=total // 20) if schedule is None else schedule
         how: dict[str, Any] = {"accumulate": accumulate, "clip": clip, "precision": _precision(precision, model)}
         phase = Phase("loss", _loss(loss, texts), optimizer=chosen(list(weights.parameters())), schedule=change, **how)
         model.train()
+        stack.callback(_note, gen, texts.manifest)  # whatever happens, the weights may have moved
         history = run(
             [phase],
             texts.windows,
@@ -173,19 +179,19 @@ def fit(
             checkpoint_every=checkpoint_every,
             log_every=log_every,
             loggers=loggers,
-            every=[*looks, *every],
+            every=[Every(one.steps, partial(_resting, model, one.do), one.last) for one in (*looks, *every)],
             progress=progress,
             workers=workers,
-            identity=texts.identity,
+            identity={**texts.identity, "held_out": None if aside is None else aside.manifest.corpus},
+            kept={} if watched is None else {"held_out": watched},
         )
         model.eval()
         for ema in averages.values():
             weights.load_state_dict(ema.average.state_dict())
         if watched is not None:
-            _take_best(watched)
+            _take_best(watched, weights)
         if other is not None and before is not None:
-            _warn_of_forgetting(before, bits_per_byte(loss, other))
-    gen.trained_on += (texts.manifest,)
+            _warn_of_forgetting(before, bits_per_byte(loss, other, rows=rows))
     return history
 
 
@@ -213,7 +219,9 @@ def _materials(
     """Windows of the texts to train on, of those held out, and of general ones; the first are kept for a resumed run."""
     own = None if folder is None else folder / f"process-{processes().rank}"
     made = (
-        None if some is None else material(gen, some, length=length, packing=packing, folder=own if place == 0 else None)
+        None
+        if some is None and place
+        else material(gen, cast("Texts", some), length=length, packing=packing, folder=own if place == 0 else None)
         for place, some in enumerate(data)
     )
     return [None if one is None else stack.enter_context(one) for one in made]
@@ -223,6 +231,8 @@ def _materials(
 def _in_training(model: Any) -> Iterator[None]:
     """What is trained in float32, for half precision would lose its small steps; afterwards again as it was."""
     dtypes = {name: parameter.dtype for name, parameter in model.named_parameters()}
+    trained = [module for module in model.modules() if module.training]
+    model.eval()
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.requires_grad and parameter.dtype in (torch.bfloat16, torch.float16):
@@ -235,6 +245,8 @@ def _in_training(model: Any) -> Iterator[None]:
             for name, parameter in model.named_parameters():
                 parameter.grad = None
                 parameter.data = parameter.data.to(dtypes[name])
+        for module in trained:
+            module.training = True
 
 
 def _loss(loss: WindowLoss, texts: Material) -> Callable[[Any, Noise], Loss]:
@@ -250,31 +262,42 @@ def _loss(loss: WindowLoss, texts: Material) -> Callable[[Any, Noise], Loss]:
 
 def _optimizer(model: Any, parameters: Sequence[nn.Parameter], *, lr: float, weight_decay: float) -> torch.optim.Optimizer:
     """Muon for matrices, AdamW for embeddings and the rest."""
-    ends = [end.weight for end in (model.get_input_embeddings(), model.get_output_embeddings()) if end is not None]
+    tables = [module for module in model.modules() if isinstance(module, nn.Embedding)]
+    ends = [end.weight for end in (*tables, model.get_output_embeddings()) if end is not None]
     looked_up = {id(end) for end in ends}
     if not any(parameter.ndim == 2 and id(parameter) not in looked_up for parameter in parameters):
         return torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay)
     return MuonAdamW(parameters, lr=lr, weight_decay=weight_decay, betas=(0.9, 0.95), plain=ends)
 
 
-def _watched(
-    loss: WindowLoss, weights: Weights, texts: Material | None, patience: int | None, folder: Path | None, average: Any
-) -> HeldOut | None:
-    if texts is None:
-        if patience is not None:
-            raise fail("patience", "left out where there is no held_out", patience, "Give texts as held_out.")
-        return None
-    patience = None if patience is None else integer("patience", patience, low=1)
-    return HeldOut(texts, loss, weights, patience, None if folder is None else folder / "held-out", average)
+def _window_loss(gen: "Generator") -> WindowLoss:
+    """Documents begin in windows as prompts do."""
+    begin, end = gen._vocabulary.begin, gen.tokenizer.eos_token_id
+    return WindowLoss(gen.model) if begin in (None, end) else WindowLoss(gen.model, begin=begin, end=end)
 
 
-def _take_best(watched: HeldOut) -> None:
-    """Takes the weights that predicted held-out texts best, and says so where they are not the last."""
-    best, last = watched.best, watched.looks[-1] if watched.looks else None
-    if best is None or last is None:
-        return
+def _resting(model: nn.Module, do: Callable[[int], object], step: int) -> object:
+    with at_rest([model]):
+        return do(step)
+
+
+def _note(gen: "Generator", manifest: Manifest) -> None:
+    if gen.trained_on[-1:] != (manifest,):
+        gen.trained_on += (manifest,)
+
+
+def _take_best(watched: HeldOut, weights: Weights) -> None:
+    """Takes the weights that predicted held-out texts best, in all processes, and says so where they are not the last."""
     watched.restore()
-    if last.bits_per_byte > best.bits_per_byte * 1.01:
+    among = processes()
+    if among.world > 1:  # the first one alone has looked
+        with torch.no_grad():
+            values = [parameter.data for parameter in weights.parameters()]
+            for value in values:
+                value.mul_(among.rank == 0)
+            among.total(values)
+    best, last = watched.best, watched.looks[-1] if watched.looks else None
+    if best is not None and last is not None and last.bits_per_byte > best.bits_per_byte * 1.01:
         shown = f"{best.bits_per_byte:.3f} bits a byte after {best.step:,} steps, and {last.bits_per_byte:.3f} at the end"
         warnings.warn(f"The model over-fitted: held-out texts took {shown}. Its weights are those of then.", stacklevel=4)
 
@@ -300,12 +323,23 @@ def _steps(steps: int | None, epochs: float | None, texts: Material, batch_size:
         if epochs is not None:
             raise fail("steps", "left out where epochs is given", steps, "Give one of the two.")
         return integer("steps", steps, low=1)
-    share = 3 if epochs is None else number("epochs", epochs, low=0)
+    share = 3 if epochs is None else number("epochs", epochs)
+    if not share > 0:
+        raise fail("epochs", "above 0", epochs)
     return max(1, round(share * -(-len(texts.windows) // size)))
 
 
-def _interval(look_every: int | None, total: int) -> int:
-    return max(1, total // _LOOKS) if look_every is None else integer("look_every", look_every, low=1)
+def _interval(look_every: int | None, total: int, texts: Material | None, patience: int | None) -> int:
+    """Steps between two looks."""
+    for name, value in (("patience", patience), ("look_every", look_every)):
+        if value is not None:
+            integer(name, value, low=1)
+            if texts is None:
+                raise fail(name, "left out where there is no held_out", value, "Give texts as held_out.")
+    least = -(-total // (MOST - 2))
+    if look_every is not None and look_every < least:
+        raise fail("look_every", f"at least {least} in a run of {total:,} steps", look_every)
+    return max(1, total // _LOOKS) if look_every is None else look_every
 
 
 def _width(model: Any) -> int:

@@ -42,6 +42,10 @@ def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, *, row
     if hidden.ndim != 2 or targets.shape != hidden.shape[:1] or weight.shape[1:] != hidden.shape[1:]:
         shapes = (tuple(hidden.shape), tuple(weight.shape), tuple(targets.shape))
         raise fail("hidden, weight and targets", "of shapes (n, features), (vocabulary, features) and (n,)", shapes)
+    if torch.is_autocast_enabled(hidden.device.type):
+        hidden = hidden.to(torch.get_autocast_dtype(hidden.device.type))
+    if not torch.is_grad_enabled():  # a Function is told otherwise
+        hidden, weight = hidden.detach(), weight.detach()
     kept = targets != IGNORED
     if not bool(kept.all()):
         hidden, targets = hidden[kept], targets[kept]

@@ -55,7 +55,7 @@ class Material:
 
 @contextmanager
 def material(
-    gen: "Generator", data: Texts, *, length: int | None, packing: Packing, folder: Path | None, progress: Any = None
+    gen: "Generator", data: Texts, *, length: int | None, packing: Packing, folder: Path | None, aside: bool = False
 ) -> Iterator[Material]:
     """Makes windows of data; token files that had to be written for it are removed afterwards, unless there is a folder.
 
@@ -65,21 +65,24 @@ def material(
         length: Targets of a window; None takes the model's context, at most 512.
         packing: As for `aigc.data.pack`.
         folder: Where token files are kept for a run that is resumed. Those that are there must be of the same corpus.
-        progress: As for `write_tokens`.
+        aside: Whether the texts are only looked at: they may be few.
 
     Raises:
         DataError: If there is too little text, a file cannot be read, or the corpus is another than that of the folder.
         ParameterError: If the length exceeds the context.
     """
     if isinstance(data, Packed):
-        data.tokens.check_tokenizer(gen.tokenizer)
+        if length not in (None, data.length):
+            raise fail("length", f"left out with windows of {data.length}", length)
+        window_length(gen, data.length)
+        _check(gen, data.tokens)
         yield _material(data)
         return
     size = window_length(gen, length)
     tokens = data if isinstance(data, Tokens) else _tokens(data)
     if tokens is not None:
-        tokens.check_tokenizer(gen.tokenizer)
-        yield _material(pack(tokens, length=size, how=packing))
+        _check(gen, tokens)
+        yield _material(_packed(tokens, size, packing, aside))
         return
     corpus = _corpus(data)
     first = next(iter(corpus), None)
@@ -98,9 +101,22 @@ def material(
                 cure = "Set gen.tokenizer.eos_token to the token that ends texts."
                 raise fail("tokenizer", "one with a token that ends texts", "none", cure)
             tokens = write_tokens(
-                corpus, place, tokenizer=gen.tokenizer, end=end, vocabulary=_vocabulary(gen), progress=progress
+                corpus, place, tokenizer=gen.tokenizer, end=end, vocabulary=_vocabulary(gen), progress=False
             )
-        yield _material(pack(tokens, length=size, how=packing))
+        yield _material(_packed(tokens, size, packing, aside))
+
+
+def _packed(tokens: Tokens, size: int, packing: Packing, aside: bool) -> Packed:
+    if aside:
+        size = max(2, min(size, tokens.count + len(tokens)))
+    return pack(tokens, length=size, how=packing)
+
+
+def _check(gen: "Generator", tokens: Tokens) -> None:
+    tokens.check_tokenizer(gen.tokenizer)
+    if tokens.vocabulary > _vocabulary(gen):
+        condition = f"tokens of at most {_vocabulary(gen)} kinds, as the model has them"
+        raise fail("data", condition, f"{tokens.vocabulary}", "Write them with gen.tokenizer.")
 
 
 def window_length(gen: "Generator", length: int | None) -> int:
@@ -117,6 +133,8 @@ def _vocabulary(gen: "Generator") -> int:
 def _corpus(data: Any) -> Corpus:
     if isinstance(data, Corpus):
         return data
+    if isinstance(data, str) and ("\n" in data or len(data) > 1000):
+        raise fail("data", "a path or a sequence of texts", f"{data[:30]}...", "Put one text into a list.")
     if isinstance(data, str | Path):
         return texts(data)
     if isinstance(data, Sequence):
@@ -126,7 +144,8 @@ def _corpus(data: Any) -> Corpus:
 
 def _tokens(data: Any) -> Tokens | None:
     """What is in a folder of token files; None if data is none."""
-    found = isinstance(data, str | Path) and (Path(data) / "corpus.json").is_file()
+    short = isinstance(data, Path) or (isinstance(data, str) and len(data) <= 1000)
+    found = short and (Path(data) / "corpus.json").is_file()
     return Tokens.open(data) if found else None
 
 

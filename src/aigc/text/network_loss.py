@@ -20,21 +20,26 @@ class WindowLoss:
 
     Args:
         model: The model.
+        begin: The token that its prompts begin with, where that is another than the one that ends texts in windows.
+        end: That one.
 
     Attributes:
         apart: Whether attention stays within each document.
         spares: Whether the logits of all positions are never there at once.
     """
 
-    def __init__(self, model: Any) -> None:
-        self.model = model
+    def __init__(self, model: Any, *, begin: int | None = None, end: int | None = None) -> None:
+        self.model, self.begin, self.end = model, begin, end
         self.apart = self._tried(self._keeps_apart)
         self.spares = self._tried(self._is_linear)
 
     def __call__(self, windows: Window) -> Tensor:
         """The sum over all targets, in nats."""
         ids, targets = windows.ids[:, :-1], windows.labels[:, 1:].flatten()
-        how = {"position_ids": positions(windows.segments[:, :-1])} if self.apart else {}
+        places = positions(windows.segments[:, :-1])
+        if self.begin is not None:
+            ids = ids.masked_fill((places == 0) & (ids == self.end), self.begin)
+        how = {"position_ids": places} if self.apart else {}
         if not self.spares:
             logits = self.model(input_ids=ids, use_cache=False, **how).logits
             return token_losses(logits.flatten(0, 1), targets)
@@ -61,8 +66,8 @@ class WindowLoss:
                 module.training = True
 
     def _keeps_apart(self) -> bool:
-        ids = self._some(12)
-        segments = torch.tensor([[0] * 5 + [1] * 7], device=ids.device)
+        ids = self._some(12)  # two rows, for some kernels look for documents in one alone
+        segments = torch.tensor([[0] * 5 + [1] * 7] * 2, device=ids.device)
         together = self.model(input_ids=ids, position_ids=positions(segments), use_cache=False).logits[:, 5:]
         return _near(together, self.model(input_ids=ids[:, 5:], use_cache=False).logits)
 
@@ -71,11 +76,18 @@ class WindowLoss:
         if type(head) is not nn.Linear or head.bias is not None:
             return False
         ids = self._some(8)
-        return _near(head(self._hidden(ids)), self.model(input_ids=ids, use_cache=False).logits)
+        found = head(self._hidden(ids))
+        large = torch.linspace(-200, 200, found.shape[-1], device=found.device, dtype=found.dtype).expand_as(found)
+        hook = head.register_forward_hook(lambda *_: large)  # a cap shows where logits are large
+        try:
+            given = self.model(input_ids=ids, use_cache=False).logits
+        finally:
+            hook.remove()
+        return torch.equal(given, large) and _near(found, self.model(input_ids=ids, use_cache=False).logits)
 
     def _some(self, count: int) -> Tensor:
         embedding = self.model.get_input_embeddings().weight
-        return (torch.arange(count, device=embedding.device) * 7 % len(embedding))[None]
+        return (torch.arange(2 * count, device=embedding.device) * 7 % len(embedding)).view(2, count)
 
 
 def positions(segments: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from aigc import device as devices
 from aigc import random
 from aigc._checks import fail_type, integer
-from aigc.data.text import Document, train_tokenizer
+from aigc.data.text import Corpus, Document, train_tokenizer
 from aigc.errors import DataError
 from aigc.text._transformers_files import untrained
 
@@ -164,8 +164,11 @@ def from_scratch(
         >>> Generator.from_scratch(Corpus.of(["To be, or not to be"] * 9), parameters=100_000, device="cpu")
         Generator(Qwen3ForCausalLM, 0.1M parameters, cpu, float32, context 512)
     """
-    if isinstance(corpus, str):
-        raise fail_type("corpus", "a Corpus, such as aigc.data.texts(path)", corpus)
+    if isinstance(corpus, str) or not isinstance(corpus, Iterable) or iter(corpus) is corpus:
+        raise fail_type("corpus", "a Corpus, such as aigc.data.texts(path), or a list of texts", corpus)
+    corpus = corpus if isinstance(corpus, Corpus) else Corpus.of(list(corpus))
+    if tokenizer is not None and not hasattr(tokenizer, "get_vocab_size"):
+        raise fail_type("tokenizer", "one of tokenizers", tokenizer, "Give tokenizer.backend_tokenizer.")
     integer("context", context, low=8, high=2**20)
     known = None if tokenizer is None else tokenizer.get_vocab_size()
     shape = architecture(corpus, parameters=parameters, vocabulary=vocabulary if known is None else known)

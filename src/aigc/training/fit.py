@@ -29,6 +29,10 @@ __all__ = ["Every", "History", "Stop", "fit"]
 class Stop(Exception):  # it is no error
     """Raised by what is done at intervals, with a reason: the run ends after this step, as if it had been as long as that.
 
+    Args:
+        reason: A sentence.
+        numbers: By name, logged beside the losses as if they had been returned.
+
     Example:
         >>> weight = nn.Linear(1, 1)
         >>> def enough(step):
@@ -40,12 +44,22 @@ class Stop(Exception):  # it is no error
         'good enough'
     """
 
+    def __init__(self, reason: str = "stopped", numbers: Mapping[str, float] | None = None) -> None:
+        super().__init__(reason)
+        self.numbers = dict(numbers or {})
+
 
 class Every(NamedTuple):
     """Something to do at intervals: `do(step)` after each `steps` steps, with the number of steps done.
 
     The modules are in evaluation mode meanwhile, so that whoever looks at them does not change the run. Numbers by name
-    that `do` returns are logged beside the losses. Where it raises `Stop`, the run ends.
+    that `do` returns are logged beside the losses, as they are. Where it raises `Stop`, the run ends. Of several processes
+    the first does it.
+
+    Attributes:
+        steps: Between two.
+        do: What.
+        last: Whether it is also done after the last step of the run, whatever its number.
 
     Example:
         >>> Every(100, print).steps
@@ -54,6 +68,7 @@ class Every(NamedTuple):
 
     steps: int
     do: Callable[[int], object]
+    last: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +122,7 @@ def fit(
     workers: int = 0,
     drop_last: bool = False,
     identity: Mapping[str, Any] | None = None,
+    kept: Mapping[str, nn.Module] | None = None,
 ) -> History:
     """Trains for some steps, or goes on with a run that was cut.
 
@@ -133,6 +149,7 @@ def fit(
         workers: Processes that read a `Dataset`.
         drop_last: Whether an epoch's last batch is left out where it is smaller.
         identity: What else a run must have in common with the one it resumes, as JSON.
+        kept: Modules that are not trained, by name, which checkpoints hold as well, such as the best weights so far.
 
     Raises:
         ParameterError: If an argument is out of range, or the checkpoints are of another run.
@@ -152,7 +169,7 @@ def fit(
     source = batches(data, batch_size=batch_size, seed=seed, drop_last=drop_last, workers=workers)
     total = _total(source, steps, epochs)
     same = {"seed": seed, "batch_size": batch_size, "drop_last": drop_last, "phases": [p.name for p in phases]}
-    run = Run(modules, phases, averages or {}, same | dict(identity or {}))
+    run = Run({**modules, **(kept or {})}, phases, averages or {}, same | dict(identity or {}))
     start, past = (0, None) if checkpoint_dir is None else run.resume(checkpoint_dir)
     book = _Book(log_every, loggers, past)
     reporter = Reporter(progress, total=total, start=start)
@@ -170,7 +187,7 @@ def fit(
                 raise fail("data", f"enough batches for {total} steps", f"{done} batches", cure)
             done = step.index + 1
             reporter.count(step.examples)
-            beside = _done(every, done, modules, book, among)
+            beside = _done(every, done, done == total, modules, book, among)
             if book.take(step, beside, last=done == total or book.stopped is not None):
                 reporter(done, book.newest)
             due = done % checkpoint_every == 0 or done == total or interrupt.struck or book.stopped is not None
@@ -180,22 +197,32 @@ def fit(
 
 
 def _done(
-    every: Sequence[Every], done: int, modules: Mapping[str, nn.Module], book: "_Book", among: Processes
+    every: Sequence[Every], done: int, last: bool, modules: Mapping[str, nn.Module], book: "_Book", among: Processes
 ) -> dict[str, float]:
     """Does what is due after a step, in the first process; returns the numbers that it found."""
-    due = [what for what in every if done % what.steps == 0]
     found: dict[str, float] = {}
-    if due and among.rank == 0:
+    for what in every if among.rank == 0 else ():
+        if done % what.steps and not (last and what.last):
+            continue
         try:
-            for what in due:
-                with at_rest(modules.values()):
-                    told = what.do(done)
-                found |= told if isinstance(told, Mapping) else {}
+            with at_rest(modules.values()):
+                told = what.do(done)
         except Stop as stop:
-            book.stopped = str(stop) or "stopped"
-    if due and among.any(book.stopped is not None) and book.stopped is None:
+            book.stopped, told = str(stop), stop.numbers
+        found |= _numbers(told)
+    if among.any(book.stopped is not None) and book.stopped is None:
         book.stopped = "stopped by the first process"
     return found
+
+
+def _numbers(told: object) -> dict[str, float]:
+    """What was returned, if that are numbers by name."""
+    if not isinstance(told, Mapping):
+        return {}
+    try:
+        return {str(name): float(value) for name, value in told.items()}
+    except (TypeError, ValueError):
+        raise fail_type("what Every's do returns", "numbers by name, or something else than a Mapping", told) from None
 
 
 @dataclass(slots=True)
@@ -221,12 +248,15 @@ class _Book:
 
     def take(self, step: Step, beside: Mapping[str, float], *, last: bool) -> bool:
         """Adds a step, and what was found beside; says whether a mean was taken."""
-        more = {name: torch.tensor(float(value), dtype=torch.float64) for name, value in beside.items()}
+        more = {name: torch.tensor(value, dtype=torch.float64) for name, value in beside.items()}
+        taken = sorted(more.keys() & {*step.losses, *step.report})
+        if taken:
+            raise fail("what Every's do returns", f"named otherwise than {', '.join(taken)}, which is a loss", taken)
         for name, value in (*step.losses.items(), *step.report.items(), *more.items()):
             before = self.sums.get(name)
             self.sums[name] = value.detach().double() if before is None else before + value.detach()
             self.counts[name] = self.counts.get(name, 0) + 1
-        if (step.index + 1) % self.every and not last:
+        if (step.index + 1) % self.every and not last and not beside:
             return False
         self.newest = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
         for name in self.newest:
@@ -243,7 +273,7 @@ class _Book:
     def state(self) -> Any:
         """All of it, as JSON."""
         sums = {name: float(value) for name, value in self.sums.items()}
-        values = {name: [None if math.isnan(mean) else mean for mean in means] for name, means in self.values.items()}
+        values = {name: [mean if math.isfinite(mean) else None for mean in means] for name, means in self.values.items()}
         found = {"steps": self.steps, "values": values, "sums": sums, "counts": self.counts}
         return found if self.stopped is None else found | {"stopped": self.stopped}
 
