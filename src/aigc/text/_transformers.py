@@ -73,7 +73,7 @@ class _SlotCache(Cache):  # type: ignore[misc]
 
 
 class TransformersNetwork:
-    """A `PreTrainedModel` as a `Network`. The model itself is never changed."""
+    """A `PreTrainedModel` as a `Network`, which never changes the model itself."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         if not isinstance(model, PreTrainedModel):

@@ -47,7 +47,7 @@ class Generator:
     use one Generator: the steps of their calls take turns.
 
     Args:
-        model: A transformers language model that you hold. It is used where it is and never changed.
+        model: A transformers language model that you hold. It is used where it is; `fit` and adapters alone change it.
         tokenizer: Its tokenizer.
         infilling: How a masked model's `generate` fills gaps; None is `Infilling()`.
 
