@@ -89,7 +89,7 @@ def mnist(given: argparse.Namespace) -> dict[str, Any]:
             loggers=[CSVLogger(folder / "curve.csv")],
         )  # fmt: skip
     vae.save_pretrained(folder / "model")
-    result = vae.log_likelihood(test[: given.test], samples=given.samples, chunk=100_000)
+    result = vae.log_likelihood(test[: given.test], samples=given.samples)
     print(f"mnist {given.model}: {-result.mean:.3f} nats, give or take {result.standard_error:.3f}")
     how = " of Muon" if given.muon else ""
     key = f"mnist {given.model}, {given.epochs} epochs{how}" + (

@@ -162,6 +162,21 @@ def test_half_precision_comes_back_as_it_was() -> None:
     assert not all(torch.equal(a, b) for a, b in zip(before, weights(gen), strict=True))
 
 
+def test_half_precision_with_frozen_layers_keeps_texts_apart() -> None:
+    made = []
+    for dtype in (torch.bfloat16, torch.float32):
+        gen = generator(dtype=torch.bfloat16)
+        gen.model.to(dtype)  # the same numbers in both
+        gen.model.model.layers[0].requires_grad_(False)
+        before = weights(gen)
+        history = gen.fit(POEMS * 2, steps=3, lr=0.01, held_out=["ab"], look_every=1, **HOW)
+        made.append((history.values["loss"], history.values["held_out"]))
+        frozen = [not parameter.requires_grad for parameter in gen.model.parameters()]
+        for still, was, now in zip(frozen, before, weights(gen), strict=True):
+            assert not still or torch.equal(was, now)
+    assert made[0] == made[1]
+
+
 @pytest.mark.parametrize(("name", "cut"), [("qwen3", 1), ("qwen3", 4), ("gpt2", 3)])  # GPT-2 has dropout
 def test_a_run_that_was_cut_ends_as_the_uncut_one(name: str, cut: int, tmp_path: Path) -> None:
     def run(folder: Path, stop: int | None) -> tuple[list[torch.Tensor], Any]:

@@ -218,24 +218,27 @@ def _materials(
 ) -> list[Material | None]:
     """Windows of the texts to train on, of those held out, and of general ones; the first are kept for a resumed run."""
     own = None if folder is None else folder / f"process-{processes().rank}"
-    made = (
-        None
-        if some is None and place
-        else material(gen, cast("Texts", some), length=length, packing=packing, folder=own if place == 0 else None)
-        for place, some in enumerate(data)
-    )
-    return [None if one is None else stack.enter_context(one) for one in made]
+    how: dict[str, Any] = {"length": length, "packing": packing}
+    made: list[Material | None] = [stack.enter_context(material(gen, cast("Texts", data[0]), folder=own, **how))]
+    for some in data[1:]:
+        made.append(None if some is None else stack.enter_context(material(gen, some, folder=None, aside=True, **how)))
+    return made
 
 
 @contextmanager
 def _in_training(model: Any) -> Iterator[None]:
-    """What is trained in float32, for half precision would lose its small steps; afterwards again as it was."""
+    """What is trained in float32, for half precision would lose its small steps; afterwards again as it was.
+
+    Where some of a model's own weights are trained, the others follow, for its layers take one type. Adapters cast their
+    inputs, so that a model that stays as it is keeps its type, and its size.
+    """
     dtypes = {name: parameter.dtype for name, parameter in model.named_parameters()}
+    own = any(parameter.requires_grad and ".lora_" not in name for name, parameter in model.named_parameters())
     trained = [module for module in model.modules() if module.training]
     model.eval()
     with torch.no_grad():
         for parameter in model.parameters():
-            if parameter.requires_grad and parameter.dtype in (torch.bfloat16, torch.float16):
+            if (own or parameter.requires_grad) and parameter.dtype in (torch.bfloat16, torch.float16):
                 parameter.data = parameter.data.float()
     try:
         yield
