@@ -15,7 +15,7 @@ from aigc._checks import fail
 __all__ = ["IGNORED", "linear_cross_entropy", "token_losses"]
 
 IGNORED = -100  # of labels: what is not to be predicted
-_ROWS = 1024
+_ROWS = 256
 
 
 def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, *, rows: int = _ROWS) -> Tensor:
