@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from aigc import device as devices
 from aigc._checks import fail, integer, number
@@ -19,6 +19,7 @@ from aigc.text._transformers import TransformersNetwork
 from aigc.text.held_out import MOST, HeldOut, bits_per_byte
 from aigc.text.material import Material, Texts, material
 from aigc.text.network_loss import WindowLoss
+from aigc.text.sharding import Shards, gather, gathered_at_end, gathered_before
 from aigc.training import EMA, Every, History, Linear, Logger, Loss, MuonAdamW, Noise, Phase, Schedule
 from aigc.training import fit as run
 from aigc.training.pieces import processes
@@ -57,6 +58,7 @@ class FitOptions(TypedDict, total=False):
     accumulate: int
     clip: float | None
     precision: str
+    sharded: bool
     checkpoint_dir: str | Path | None
     checkpoint_every: int
     log_every: int
@@ -88,6 +90,7 @@ def fit(
     accumulate: int = 1,
     clip: float | None = 1.0,
     precision: str = "auto",
+    sharded: bool = False,
     checkpoint_dir: str | Path | None = None,
     checkpoint_every: int = 200,
     log_every: int = 10,
@@ -128,6 +131,9 @@ def fit(
         clip: The largest norm of a gradient.
         precision: `"float32"`, `"bfloat16"` or `"float16"` for products, weights are in float32 meanwhile; by default
             bfloat16 where the hardware is faster so.
+        sharded: Whether each process of `torch.distributed` holds a shard of parameters, gradients and optimizer alone
+            (FSDP2), for models that do not fit one device; the result is the same. The model itself stays where it is,
+            such as in the memory of the CPU, and has the weights whenever something is done at intervals, and at the end.
         checkpoint_dir: As for `aigc.training.fit`; a run that was cut goes on, and ends as the uncut one.
         checkpoint_every: As for `aigc.training.fit`.
         log_every: As for `aigc.training.fit`.
@@ -151,6 +157,9 @@ def fit(
         texts, aside, other = cast("Material", some[0]), some[1], some[2]
         stack.enter_context(_in_training(model))
         weights, loss = Weights(model), _window_loss(gen)
+        shards = Shards(loss) if _shall_shard(sharded, average, precision) else None
+        moved, learns = (model, weights) if shards is None else (shards.model, Weights(shards.model))
+        collect = None if shards is None else partial(gather, learns, weights)
         total, rows = _steps(steps, epochs, texts, batch_size), max(1, min(16, batch_size // max(1, accumulate)))
         averages = {} if average is None else {"weights": EMA(weights, half_life=number("average", average), ramp=0.1)}
         look = _interval(look_every, total, aside, patience)
@@ -161,30 +170,33 @@ def fit(
         if watched is not None and not (folder is not None and any(folder.glob("step-*"))):
             watched.look(0)
         rate = 0.02 / _width(model) ** 0.5 if lr is None else number("lr", lr, low=0)
-        chosen = optimizer or partial(_optimizer, model, lr=rate, weight_decay=number("weight_decay", weight_decay, low=0))
+        chosen = optimizer or partial(_optimizer, moved, lr=rate, weight_decay=number("weight_decay", weight_decay, low=0))
         change = Linear(1.0, 0.0, total, warmup=total // 20) if schedule is None else schedule
-        how: dict[str, Any] = {"accumulate": accumulate, "clip": clip, "precision": _precision(precision, model)}
-        phase = Phase("loss", _loss(loss, texts), optimizer=chosen(list(weights.parameters())), schedule=change, **how)
-        model.train()
+        how: dict[str, Any] = {"accumulate": accumulate, "clip": clip, "precision": _precision(precision, moved)}
+        goal = _loss(loss if shards is None else shards, texts)
+        phase = Phase("loss", goal, optimizer=chosen(list(learns.parameters())), schedule=change, **how)
+        moved.train()
         stack.callback(_note, gen, texts.manifest)  # whatever happens, the weights may have moved
-        history = run(
-            [phase],
-            texts.windows,
-            modules={"weights": weights},
-            batch_size=batch_size,
-            steps=total,
-            seed=seed,
-            averages=averages,
-            checkpoint_dir=folder,
-            checkpoint_every=checkpoint_every,
-            log_every=log_every,
-            loggers=loggers,
-            every=[Every(one.steps, partial(_resting, model, one.do), one.last) for one in (*looks, *every)],
-            progress=progress,
-            workers=workers,
-            identity={**texts.identity, "held_out": None if aside is None else aside.manifest.corpus},
-            kept={} if watched is None else {"held_out": watched},
-        )
+        dues = [one._replace(do=partial(_resting, model, one.do)) for one in (*looks, *every)]
+        with gathered_at_end(collect):
+            history = run(
+                [phase],
+                texts.windows,
+                modules={"weights": learns},
+                batch_size=batch_size,
+                steps=total,
+                seed=seed,
+                averages=averages,
+                checkpoint_dir=folder,
+                checkpoint_every=checkpoint_every,
+                log_every=log_every,
+                loggers=loggers,
+                every=gathered_before(dues, collect),
+                progress=progress,
+                workers=workers,
+                identity={**texts.identity, "held_out": None if aside is None else aside.manifest.corpus},
+                kept={} if watched is None else {"held_out": watched},
+            )
         model.eval()
         for ema in averages.values():
             weights.load_state_dict(ema.average.state_dict())
@@ -252,7 +264,7 @@ def _in_training(model: Any) -> Iterator[None]:
             module.training = True
 
 
-def _loss(loss: WindowLoss, texts: Material) -> Callable[[Any, Noise], Loss]:
+def _loss(loss: Callable[[Window], Tensor], texts: Material) -> Callable[[Any, Noise], Loss]:
     each, share = texts.targets / len(texts.windows), texts.targets / texts.bytes / math.log(2)
 
     def nats(batch: Window, noise: Noise) -> Loss:
@@ -343,6 +355,14 @@ def _interval(look_every: int | None, total: int, texts: Material | None, patien
     if look_every is not None and look_every < least:
         raise fail("look_every", f"at least {least} in a run of {total:,} steps", look_every)
     return max(1, total // _LOOKS) if look_every is None else look_every
+
+
+def _shall_shard(sharded: bool, average: float | None, precision: str) -> bool:
+    if sharded and average is not None:
+        raise fail("average", "None where sharded", average, "Take the last weights, or those best on held_out texts.")
+    if sharded and precision == "float16":
+        raise fail("precision", "float32 or bfloat16 where sharded", precision, "Its scale is each process's own.")
+    return sharded
 
 
 def _width(model: Any) -> int:

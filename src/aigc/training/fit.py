@@ -54,12 +54,13 @@ class Every(NamedTuple):
 
     The modules are in evaluation mode meanwhile, so that whoever looks at them does not change the run. Numbers by name
     that `do` returns are logged beside the losses, as they are. Where it raises `Stop`, the run ends. Of several processes
-    the first does it.
+    the first does it, unless they do it together.
 
     Attributes:
         steps: Between two.
         do: What.
         last: Whether it is also done after the last step of the run, whatever its number.
+        together: Whether all processes do it, for it sends messages.
 
     Example:
         >>> Every(100, print).steps
@@ -69,6 +70,7 @@ class Every(NamedTuple):
     steps: int
     do: Callable[[int], object]
     last: bool = False
+    together: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +144,10 @@ def fit(
         checkpoint_dir: Where checkpoints go, and where the run goes on if they are there.
         checkpoint_every: Steps between two.
         log_every: Steps over which losses are averaged.
-        loggers: That take the averages.
+        loggers: That take the averages; of several processes, those of the first.
         every: What else is done at intervals, such as pictures of samples, or a look at data that were held out.
         progress: A callable that takes a `Progress`; True for a line on standard error, False for none; by default a line
-            if that is a terminal.
+            if that is a terminal. Of several processes the first tells.
         workers: Processes that read a `Dataset`.
         drop_last: Whether an epoch's last batch is left out where it is smaller.
         identity: What else a run must have in common with the one it resumes, as JSON.
@@ -171,16 +173,16 @@ def fit(
     same = {"seed": seed, "batch_size": batch_size, "drop_last": drop_last, "phases": [p.name for p in phases]}
     run = Run({**modules, **(kept or {})}, phases, averages or {}, same | dict(identity or {}))
     start, past = (0, None) if checkpoint_dir is None else run.resume(checkpoint_dir)
-    book = _Book(log_every, loggers, past)
-    reporter = Reporter(progress, total=total, start=start)
     among = processes()
-    first = among.rank == 0
-    done = start
+    first = among.rank == 0  # who logs, tells and writes
+    book = _Book(log_every, loggers if first else (), past)
+    reporter = Reporter(progress if first else False, total=total, start=start)
+    done, struck = start, False
     steps_of_it = train(
         phases, source.after(start), seed=seed, start=start, ema=list(run.averages.values()), modules=list(modules.values())
     )
     with deferred() as interrupt, contextlib.closing(reporter):
-        while done < total and not interrupt.struck and book.stopped is None:
+        while done < total and not struck and book.stopped is None:
             step = next(steps_of_it, None)
             if step is None:
                 cure = "Give an iterable that can begin anew, such as a DataLoader."
@@ -190,19 +192,21 @@ def fit(
             beside = _done(every, done, done == total, modules, book, among)
             if book.take(step, beside, last=done == total or book.stopped is not None):
                 reporter(done, book.newest)
-            due = done % checkpoint_every == 0 or done == total or interrupt.struck or book.stopped is not None
-            if first and checkpoint_dir is not None and due:
-                run.save(checkpoint_dir, step=done, history=book.state)
+            struck = among.any(interrupt.struck)  # all end after the same step
+            due = done % checkpoint_every == 0 or done == total or struck or book.stopped is not None
+            if checkpoint_dir is not None and due:
+                run.save(checkpoint_dir, step=done, history=book.state, write=first)
     return book.history(done, seed, interrupted=done < total and book.stopped is None)
 
 
 def _done(
     every: Sequence[Every], done: int, last: bool, modules: Mapping[str, nn.Module], book: "_Book", among: Processes
 ) -> dict[str, float]:
-    """Does what is due after a step, in the first process; returns the numbers that it found."""
+    """Does what is due after a step; returns the numbers that it found."""
     found: dict[str, float] = {}
-    for what in every if among.rank == 0 else ():
-        if done % what.steps and not (last and what.last):
+    for what in every:
+        here = among.rank == 0 or what.together
+        if not here or (done % what.steps and not (last and what.last)):
             continue
         try:
             with at_rest(modules.values()):

@@ -15,6 +15,7 @@ from aigc.training.ema import EMA
 from aigc.training.noise import Noise
 from aigc.training.phases import PRECISIONS, Loss, Phase, Step
 from aigc.training.pieces import Processes, length, part, pieces, processes, to_device
+from aigc.training.shards import is_sharded
 
 __all__ = ["train"]
 
@@ -33,6 +34,7 @@ def train(
     What is random in step i depends on (seed, i) alone, so a run that goes on at `start` repeats the uninterrupted one. The
     gradient of a phase's loss is taken in that phase's parameters only; no other player is touched. Where
     `torch.distributed` was started, each process works on its share of a batch, and gradients are those of the whole.
+    Parameters that `shards.shard` cut have their gradients added up by FSDP2, and stay shards.
 
     Args:
         phases: Played in this order at each step.
@@ -80,6 +82,7 @@ def train(
 def _move(phase: Phase, batch: Any, among: Processes, *, seed: int, step: int, place: int) -> Loss:
     """One phase of one step."""
     parameters = [parameter for parameter in phase.parameters if parameter.requires_grad]
+    shards = any(is_sharded(parameter) for parameter in parameters)
     _clear(parameters)
     examples, values = length(batch), dict[str, Tensor]()
     parts = pieces(examples, phase.accumulate, among)
@@ -92,21 +95,29 @@ def _move(phase: Phase, batch: Any, among: Processes, *, seed: int, step: int, p
         loss = found if isinstance(found, Loss) else Loss(found)
         _check_loss(phase, loss.value)
         share = loss.value if whole else loss.value * piece.weight
-        torch.autograd.backward(share if phase.scaler is None else phase.scaler.scale(share), inputs=parameters)
+        scaled = share if phase.scaler is None else phase.scaler.scale(share)
+        torch.autograd.backward(scaled, inputs=None if shards else parameters)  # shards are no part of the graph
         for name, value in (("", loss.value), *loss.report.items()):
             value = value.detach().float()
             values[name] = value if whole else values.get(name, 0.0) + value * piece.weight
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    among.total([*gradients, *values.values()])
-    _descend(phase, gradients, values[""], step)
+    if shards:  # backward added their gradients up
+        among.total(list(values.values()))
+        gradients = [gradient.to_local() for gradient in gradients if is_sharded(gradient)]
+    else:
+        among.total([*gradients, *values.values()])
+    _descend(phase, gradients, values[""], step, among if shards else None)
     return Loss(values.pop(""), values)
 
 
-def _descend(phase: Phase, gradients: list[Tensor], loss: Tensor, step: int) -> None:
-    """Clips, guards, and moves the parameters."""
+def _descend(phase: Phase, gradients: list[Tensor], loss: Tensor, step: int, among: Processes | None) -> None:
+    """Clips, guards, and moves the parameters; gradients are shards of the processes that are given."""
     if phase.scaler is not None:
         phase.scaler.unscale_(phase.optimizer)
     norm = _norm(gradients)
+    if among is not None:
+        among.total([squares := norm.square()])
+        norm = squares.sqrt()
     if not bool(loss.isfinite()) or not (bool(norm.isfinite()) or phase.scaler is not None):
         what = "gradient" if bool(loss.isfinite()) else "loss"
         raise TrainingError(

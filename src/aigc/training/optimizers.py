@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from aigc._checks import fail, number
+from aigc.training.shards import is_sharded, shard_like, whole
 
 __all__ = ["MuonAdamW"]
 
@@ -61,7 +62,8 @@ class MuonAdamW(torch.optim.Optimizer):
             raise fail("parameters", "with a matrix among them", "none of two axes", "Take torch.optim.AdamW.")
         rest = lr if adam_lr is None else adam_lr
         how: Any = {"weight_decay": weight_decay, "momentum": momentum, "adjust_lr_fn": "match_rms_adamw"}
-        inner: list[torch.optim.Optimizer] = [torch.optim.Muon(matrices, lr=lr, **how)]
+        muon = _ShardedMuon if any(is_sharded(matrix) for matrix in matrices) else torch.optim.Muon
+        inner: list[torch.optim.Optimizer] = [muon(matrices, lr=lr, **how)]
         if others:
             inner.append(torch.optim.AdamW(others, lr=rest, betas=betas, weight_decay=0.0, fused=True))
         super().__init__([group for one in inner for group in one.param_groups], {})
@@ -88,3 +90,27 @@ class MuonAdamW(torch.optim.Optimizer):
     def _share(self) -> None:
         """One list of groups, which are those of the two: what a schedule writes there reaches them."""
         self.param_groups = [group for one in self.inner for group in cast("Any", one).param_groups]
+
+
+class _ShardedMuon(torch.optim.Muon):
+    """Muon for matrices of which each process holds a shard, as its momentum; each is whole while it is orthogonalised."""
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]  # which no closure comes to, see above
+        """Moves all parameters: torch's Muon, of no momentum and on a matrix of zeros, says where each would go."""
+        for group in self.param_groups:
+            momentum = group["momentum"]
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                if "momentum_buffer" not in self.state[parameter]:
+                    self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter.grad)
+                kept = self.state[parameter]["momentum_buffer"]
+                kept.lerp_(parameter.grad, 1 - momentum)
+                move = whole(parameter.grad.lerp(kept, momentum) if group["nesterov"] else kept)
+                change = nn.Parameter(torch.zeros_like(move))
+                change.grad = move
+                how = {**group, "weight_decay": 0.0, "momentum": 0.0, "nesterov": False, "params": [change]}
+                cast("Any", torch.optim.Muon([how])).step()
+                parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                parameter.add_(shard_like(change.detach(), parameter))

@@ -18,6 +18,7 @@ from aigc._checks import fail
 from aigc.errors import ModelFileError
 from aigc.training.ema import EMA
 from aigc.training.phases import Phase
+from aigc.training.shards import is_sharded, shard_like, whole
 
 __all__ = ["Run"]
 
@@ -48,14 +49,15 @@ class Run:
     averages: Mapping[str, EMA[Any]]
     identity: Mapping[str, Any]
 
-    def save(self, folder: str | Path, *, step: int, history: Any = None, keep: int = 2) -> Path:
-        """Writes a checkpoint `step-000000123` in a folder, and removes all but the newest.
+    def save(self, folder: str | Path, *, step: int, history: Any = None, keep: int = 2, write: bool = True) -> Path:
+        """Writes a checkpoint `step-000000123` in a folder, and removes all but the newest; shards are written whole.
 
         Args:
             folder: Made if it is not there.
             step: The number of the next step.
             history: What else shall be kept, as JSON.
             keep: How many checkpoints are kept, at least 1.
+            write: Whether this process writes; the others only hand their shards out, of which all must be handed out.
 
         Returns:
             Where it was written.
@@ -70,6 +72,9 @@ class Run:
         for phase in self.phases:
             optimizers[phase.name], found = _flat(phase.optimizer.state_dict())
             tensors |= {f"optimizer.{phase.name}.{key}": value for key, value in found.items()}
+        tensors = {name: _gathered(value, write) for name, value in tensors.items()}
+        if not write:
+            return place
         config = {
             "step": step,
             "identity": dict(self.identity),
@@ -119,12 +124,14 @@ class Run:
 
     def _restore(self, found: checkpoint.Checkpoint) -> None:
         for name, module in self.modules.items():
-            module.load_state_dict(_under(found.tensors, f"model.{name}."))
+            own, tensors = module.state_dict(), _under(found.tensors, f"model.{name}.")
+            module.load_state_dict({key: shard_like(value, own[key]) for key, value in tensors.items()})
         for name, ema in self.averages.items():
             ema.restore(_under(found.tensors, f"average.{name}."), found.config["examples"][name])
         for phase in self.phases:
             tensors = _under(found.tensors, f"optimizer.{phase.name}.")
-            phase.optimizer.load_state_dict(_unflat(found.config["optimizers"][phase.name], tensors))
+            state = _unflat(found.config["optimizers"][phase.name], tensors)
+            phase.optimizer.load_state_dict(_cut(state, phase.optimizer))
             if phase.scaler is not None:
                 phase.scaler.load_state_dict(found.config["scalers"][phase.name])
 
@@ -145,6 +152,26 @@ def _remove(place: Path) -> None:
 
 def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _gathered(tensor: Tensor, kept: bool) -> Tensor:
+    """All of a tensor, on the CPU where it was sharded; nothing where it is not kept."""
+    if not is_sharded(tensor):
+        return tensor
+    found = whole(tensor)
+    return found.cpu() if kept else found.new_empty(0)
+
+
+def _cut(state: Any, optimizer: Any) -> Any:
+    """A whole state of an optimizer, cut into shards where its parameters are."""
+    if "inner" in state:
+        return {"inner": [_cut(inside, one) for inside, one in zip(state["inner"], optimizer.inner, strict=True)]}
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    cut = {
+        place: {name: shard_like(value, parameters[place]) for name, value in values.items()}
+        for place, values in state["state"].items()
+    }
+    return {**state, "state": cut}
 
 
 def _flat(state: Any) -> tuple[Any, dict[str, Tensor]]:
