@@ -90,7 +90,7 @@ def test_a_run_that_does_not_begin_leaves_the_average(tmp_path: Path) -> None:
     fitted(small(), x, checkpoint_dir=tmp_path)
     with pytest.raises(ParameterError, match="checkpoint_dir"):
         fitted(gan, x, checkpoint_dir=tmp_path, seed=5)
-    with pytest.raises(ParameterError, match="batch must be"):
+    with pytest.raises(ParameterError, match="batch_size must be"):
         fitted(gan, x, accumulate=20)
     assert torch.equal(gan.sample(4, seed=0), before)
 

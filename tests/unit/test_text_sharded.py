@@ -50,6 +50,10 @@ def adamw(parameters: Any) -> torch.optim.Optimizer:
     return torch.optim.AdamW(parameters, lr=1e-3, weight_decay=0.1)
 
 
+def sgd(parameters: Any) -> torch.optim.Optimizer:
+    return torch.optim.SGD(parameters, lr=0.1)  # which knows how long gradients are
+
+
 class Log(list[int]):
     def log(self, step: int, values: Any) -> None:
         self.append(step)
@@ -89,6 +93,8 @@ RUNS: dict[str, dict[str, Any]] = {
     "adamw": {"optimizer": adamw, "held_out": ["to die, to sleep"], "look_every": 2},
     "muon": {"dtype": torch.float64},  # whose products in bfloat16 make more of float32's rounding
     "gemma2": {"name": "gemma2", "dtype": torch.float64, "steps": 2},  # needs all logits
+    "one left": {"optimizer": sgd, "batch_size": 11, "clip": None},  # of 12: batches of 11 and of 1
+    "not sharded": {"optimizer": sgd, "batch_size": 11, "clip": None, "sharded": False},
     "mamba": {"name": "mamba", "dtype": torch.float64, "steps": 1},  # names layers within layers
     "lora": {"lora": True, "optimizer": adamw, "steps": 2},
     "blown": {"optimizer": adamw, "schedule": blown, "steps": 4},
@@ -113,7 +119,7 @@ def both(folder: str, rank: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for kind, how in RUNS.items():
         place = f"{folder}/two-{kind}" if kind in ("adamw", "muon") else None
-        found[kind] = trained(place, sharded=True, **{**how, **({"optimizer": watched} if kind == "adamw" else {})})
+        found[kind] = trained(place, **{"sharded": True, **how, **({"optimizer": watched} if kind == "adamw" else {})})
     for kind in ("adamw", "muon"):
         trained(f"{folder}/cut-{kind}", sharded=True, cut=CUT, **RUNS[kind])
         if rank == 0:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from aigc import random
 from aigc._checks import fail, fail_type, integer
-from aigc.training.batches import Batches, batches
+from aigc.training.batches import Batches, Stream, batches
 from aigc.training.ema import EMA
 from aigc.training.interrupts import deferred
 from aigc.training.logs import Logger
@@ -135,7 +135,7 @@ def fit(
         phases: As for `train`.
         data: As for `batches`.
         modules: What is trained, by name: what a checkpoint holds.
-        batch_size: Examples per batch, over all processes.
+        batch_size: Examples per batch, over all processes: at least one for each micro-batch of each.
         steps: Of the whole run. Give this or `epochs`.
         epochs: Of the whole run; may be a fraction.
         seed: An int, or None for fresh entropy; the `History` says which. With None a run cannot be resumed, and has one
@@ -169,6 +169,9 @@ def fit(
     seed = random.fresh_seed() if seed is None else random.check_seed("seed", seed)
     _check(checkpoint_every, log_every, loggers, every)
     source = batches(data, batch_size=batch_size, seed=seed, drop_last=drop_last, workers=workers)
+    if not isinstance(source, Stream):  # whose batches have their own size
+        least = max((phase.accumulate for phase in phases), default=1) * processes().world
+        integer("batch_size", batch_size, low=least, cure="Accumulate less, or take fewer processes.")
     total = _total(source, steps, epochs)
     same = {"seed": seed, "batch_size": batch_size, "drop_last": drop_last, "phases": [p.name for p in phases]}
     run = Run({**modules, **(kept or {})}, phases, averages or {}, same | dict(identity or {}))

@@ -38,7 +38,8 @@ def train(
 
     Args:
         phases: Played in this order at each step.
-        batches: Tensors, or tuples or dicts of tensors, that lead with the examples. Each process is given whole batches.
+        batches: Tensors, or tuples or dicts of tensors, that lead with the examples. Each process is given whole batches;
+            where modules have buffers, of at least as many examples as there are processes.
         seed: An int.
         start: The number of the first step.
         ema: Averages that follow, updated after the phases.
@@ -70,7 +71,7 @@ def train(
         for place, phase in enumerate(phases):
             if index % phase.every == 0:
                 with _put_back(buffers, phase):
-                    found = _move(phase, batch, among, seed=seed, step=index, place=place)
+                    found = _move(phase, batch, among, seed=seed, step=index, place=place, idle=not buffers)
                 losses[phase.name] = found.value
                 report |= {f"{phase.name}/{name}": value for name, value in found.report.items()}
         among.mean([buffer for buffer in buffers if buffer.is_floating_point()])
@@ -79,13 +80,13 @@ def train(
         yield Step(index, losses, report, examples)
 
 
-def _move(phase: Phase, batch: Any, among: Processes, *, seed: int, step: int, place: int) -> Loss:
+def _move(phase: Phase, batch: Any, among: Processes, *, seed: int, step: int, place: int, idle: bool) -> Loss:
     """One phase of one step."""
     parameters = [parameter for parameter in phase.parameters if parameter.requires_grad]
     shards = any(is_sharded(parameter) for parameter in parameters)
     _clear(parameters)
     examples, values = length(batch), dict[str, Tensor]()
-    parts = pieces(examples, phase.accumulate, among)
+    parts = pieces(examples, phase.accumulate, among, idle=idle)  # buffers may remember what counts for nothing
     for number, piece in enumerate(parts):
         whole = piece.weight == 1
         some = to_device(batch if whole else part(batch, piece.rows), phase.device)

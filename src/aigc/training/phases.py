@@ -45,7 +45,8 @@ class Phase:
         loss: From a batch and its `Noise` to a scalar, the mean over the examples, or to a `Loss`.
         optimizer: Of torch, over the parameters that this phase moves.
         every: The phase is played at every such step, at least 1.
-        accumulate: Into how many micro-batches a batch is cut, at least 1; gradients are those of the whole batch.
+        accumulate: Into how many micro-batches a batch is cut, at least 1, and at most its examples; gradients are those of
+            the whole batch.
         clip: The largest norm of the gradient; a longer one is shortened. None leaves it.
         schedule: From the step's number to what the optimizer's learning rates are multiplied by. None is 1.
         precision: `"float32"`, or `"bfloat16"` or `"float16"` for autocast; the latter scales its loss.

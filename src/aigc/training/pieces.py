@@ -91,20 +91,32 @@ def length(batch: Any) -> int:
     return lengths.pop()
 
 
-def pieces(examples: int, accumulate: int, among: Processes) -> list[Piece]:
-    """The parts of a batch that this process works on, one after the other.
+def pieces(examples: int, accumulate: int, among: Processes, *, idle: bool = False) -> list[Piece]:
+    """The parts of a batch that this process works on, one after the other; fewer where the batch has fewer examples.
+
+    Args:
+        examples: Of the batch, such as the last one of an epoch.
+        accumulate: Parts for each process, at most.
+        among: The processes.
+        idle: Whether a process for which there is no example works on one of another, at a weight of 0.
+
+    Raises:
+        ParameterError: If there is no example for one of them.
 
     Example:
         >>> pieces(4, 2, Processes(0, 1))
         [Piece(rows=slice(0, 2, None), weight=0.5), Piece(rows=slice(2, 4, None), weight=0.5)]
+        >>> pieces(1, 2, Processes(0, 2), idle=True), pieces(1, 2, Processes(1, 2), idle=True)
+        ([Piece(rows=slice(0, 1, None), weight=0.0)], [Piece(rows=slice(0, 1, None), weight=1.0)])
     """
-    count = accumulate * among.world
-    if examples < count:
-        cure = "Take larger batches, or fewer micro-batches or processes."
-        raise fail("batch", f"of at least {count} examples, one for each of its parts", examples, cure)
+    if examples < among.world and not idle:
+        cure = "Take another batch_size, so that an epoch's last batch has as many, or fewer processes."
+        raise fail("batch", f"of at least {among.world} examples, one for each process", examples, cure)
+    each = max(1, min(accumulate, examples // among.world))
+    count = each * among.world
     edges = [examples * i // count for i in range(count + 1)]
-    ours = range(among.rank * accumulate, (among.rank + 1) * accumulate)
-    return [Piece(slice(edges[i], edges[i + 1]), (edges[i + 1] - edges[i]) / examples) for i in ours]
+    ours = [(edges[i], edges[i + 1]) for i in range(among.rank * each, (among.rank + 1) * each)]
+    return [Piece(slice(a, b), (b - a) / examples) if a < b else Piece(slice(0, 1), 0.0) for a, b in ours]
 
 
 def part(batch: B, rows: slice) -> B:
