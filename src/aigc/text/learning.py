@@ -146,7 +146,7 @@ def fit(
         The losses: `loss` in nats a token, and `loss/bits_per_byte`.
 
     Raises:
-        ModelError: If the model is not causal.
+        ModelError: If the model is not causal, or is to be sharded and does not name its layers.
         DataError: If there is too little text, or the corpus changed since the checkpoint.
         ParameterError: If an argument is out of range.
         TrainingError: If the loss or a gradient is not finite.

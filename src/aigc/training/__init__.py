@@ -4,6 +4,7 @@ phases.py       what is minimised, over which parameters, by which optimizer, ho
 noise.py        what is random in a step
 loop.py         the iterator
 pieces.py       micro-batches, and processes
+shards.py       parameters of which each process holds a shard
 batches.py      the order of examples
 schedules.py    numbers by step
 ema.py          averages of weights
