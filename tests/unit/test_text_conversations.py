@@ -8,7 +8,7 @@ import torch
 import aigc
 import tiny
 from aigc.data.text import Corpus, Document, Turn
-from aigc.errors import DataError, ModelError
+from aigc.errors import DataError, ModelError, ParameterError
 from aigc.text import PLAIN_TEMPLATE
 from aigc.text.conversations import conversations
 
@@ -112,3 +112,9 @@ def test_without_a_template_the_cure_is_said() -> None:
         pieces(
             generator("{% for m in messages %}{{ m.content }}{% endfor %}{% if add_generation_prompt %}X{% endif %}"), TALKS
         )
+
+
+def test_conversations_are_never_cut() -> None:
+    talks = Corpus.of([document(TALKS[2])])
+    with pytest.raises(ParameterError, match="packing must be left out with conversations"):
+        generator().fit(talks, steps=1, batch_size=1, length=60, packing="concatenate")

@@ -377,6 +377,21 @@ def test_windows_longer_than_the_context_are_refused(tmp_path: Path) -> None:
         generator("gpt2").fit(packed(tmp_path, texts=["abcd" * 99], length=200), steps=1, batch_size=1)
 
 
+def test_packing_is_that_of_the_windows_that_are_given(tmp_path: Path) -> None:
+    windows, how = packed(tmp_path, length=16, how="concatenate"), {**HOW, "length": None}
+    made = []
+    for more in ({}, {"packing": "concatenate"}):
+        gen = generator()
+        gen.fit(windows, steps=1, **how, **more)
+        made.append(weights(gen))
+    assert all(torch.equal(a, b) for a, b in zip(*made, strict=True))
+    for data, held_out in ((windows, None), (POEMS, windows)):
+        with pytest.raises(ParameterError, match="packing must be left out with windows that are packed 'concatenate'"):
+            generator().fit(data, steps=1, held_out=held_out, packing="best-fit", **how)
+    with pytest.raises(ParameterError, match="packing must be 'best-fit' or"):
+        generator().fit(windows, steps=1, packing="tight", **how)
+
+
 def test_from_scratch_is_as_large_as_it_says() -> None:
     corpus = Corpus.of(["To be, or not to be, 春眠不觉晓 that is the question"] * 20)
     for parameters, vocabulary in ((60_000, 300), (200_000, None), (1_000_000, 280)):

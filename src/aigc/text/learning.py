@@ -43,7 +43,7 @@ class FitOptions(TypedDict, total=False):
     steps: int | None
     batch_size: int
     length: int | None
-    packing: Packing
+    packing: Packing | None
     held_out: Texts | None
     general: Texts | None
     look_every: int | None
@@ -74,7 +74,7 @@ def fit(
     steps: int | None = None,
     batch_size: int = 16,
     length: int | None = None,
-    packing: Packing = "best-fit",
+    packing: Packing | None = None,
     held_out: Texts | None = None,
     general: Texts | None = None,
     look_every: int | None = None,
@@ -110,7 +110,8 @@ def fit(
         steps: Of the whole run, in place of `epochs`.
         batch_size: Windows of a batch.
         length: Tokens of a window; by default the model's context, at most 512.
-        packing: `"best-fit"` cuts no text that fits a window; `"concatenate"` fills every window.
+        packing: `"best-fit"` cuts no text that fits a window; `"concatenate"` fills every window. None is the first, or
+            how windows are packed that are given as such.
         held_out: Texts that are not trained on. They are looked at at intervals; the weights that predicted them best are
             those the model has at the end. `History.values["held_out"]` are bits per byte.
         general: Other texts, looked at before and after: where they are predicted much worse then, a warning says so.
@@ -213,7 +214,7 @@ def _materials(
     data: Sequence[Texts | None],
     *,
     length: int | None,
-    packing: Packing,
+    packing: Packing | None,
     folder: Path | None,
 ) -> list[Material | None]:
     """Windows of the texts to train on, of those held out, and of general ones; the first are kept for a resumed run."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from aigc._checks import fail, fail_type, integer
 from aigc.data.text import (
@@ -55,7 +55,7 @@ class Material:
 
 @contextmanager
 def material(
-    gen: "Generator", data: Texts, *, length: int | None, packing: Packing, folder: Path | None, aside: bool = False
+    gen: "Generator", data: Texts, *, length: int | None, packing: Packing | None, folder: Path | None, aside: bool = False
 ) -> Iterator[Material]:
     """Makes windows of data; token files that had to be written for it are removed afterwards, unless there is a folder.
 
@@ -63,17 +63,22 @@ def material(
         gen: Whose tokenizer is taken.
         data: A path of texts, or of a folder of token files; documents; a `Corpus`; or what is made of one.
         length: Targets of a window; None takes the model's context, at most 512.
-        packing: As for `aigc.data.pack`.
+        packing: As for `aigc.data.pack`; None is `"best-fit"`, or what windows that are given have.
         folder: Where token files are kept for a run that is resumed. Those that are there must be of the same corpus.
         aside: Whether the texts are only looked at: they may be few.
 
     Raises:
         DataError: If there is too little text, a file cannot be read, or the corpus is another than that of the folder.
-        ParameterError: If the length exceeds the context.
+        ParameterError: If the length exceeds the context, or what is given as windows has another length or packing.
     """
+    if packing not in (None, *get_args(Packing)):
+        raise fail("packing", "'best-fit' or 'concatenate'", packing)
     if isinstance(data, Packed):
         if length not in (None, data.length):
             raise fail("length", f"left out with windows of {data.length}", length)
+        if packing not in (None, data.how):
+            cure = f"Make them by pack(..., how={packing!r}), or leave packing out."
+            raise fail("packing", f"left out with windows that are packed {data.how!r}", packing, cure)
         window_length(gen, data.length)
         _check(gen, data.tokens)
         yield _material(data)
@@ -87,6 +92,8 @@ def material(
     corpus = _corpus(data)
     first = next(iter(corpus), None)
     if first is not None and first.turns:
+        if not aside and packing not in (None, "best-fit"):
+            raise fail("packing", "left out with conversations, which are never cut", packing)
         yield _of_conversations(gen, corpus, size)
         return
     with tempfile.TemporaryDirectory() as temporary:
@@ -106,10 +113,10 @@ def material(
         yield _material(_packed(tokens, size, packing, aside))
 
 
-def _packed(tokens: Tokens, size: int, packing: Packing, aside: bool) -> Packed:
+def _packed(tokens: Tokens, size: int, packing: Packing | None, aside: bool) -> Packed:
     if aside:
         size = max(2, min(size, tokens.count + len(tokens)))
-    return pack(tokens, length=size, how=packing)
+    return pack(tokens, length=size, how="best-fit" if packing is None else packing)
 
 
 def _check(gen: "Generator", tokens: Tokens) -> None:
