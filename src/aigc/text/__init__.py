@@ -41,6 +41,7 @@ results.py         what comes back
 learning.py        how a model learns from texts
 material.py        texts as windows to train on
 conversations.py   conversations likewise: the answers alone are learned
+mixtures.py        both together
 network_loss.py    a model as a loss of windows; losses.py, without all logits at once
 held_out.py        texts that are looked at meanwhile
 scratch.py         a model for a corpus, untrained

@@ -105,7 +105,8 @@ def fit(
         gen: What is trained; its model is changed in place, and at the end in the type that it had.
         data: A path of files of text, or of a folder of token files; documents, strings or `Document`s; a `Corpus`; or
             `Tokens` or `Packed` windows of one. Documents with turns are conversations, written by the tokenizer's chat
-            template, of which the answers alone are learned.
+            template, of which the answers alone are learned; beside them, plain texts are learned whole. Every token that
+            is predicted counts the same.
         epochs: Of the whole run; 3, if neither this nor `steps` is given.
         steps: Of the whole run, in place of `epochs`.
         batch_size: Windows of a batch.
