@@ -1,5 +1,6 @@
 """LoRA adapters: what they change and what they do not, saved, switched, merged; and files that are refused."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -168,6 +169,97 @@ def test_what_peft_knows_is_written_again(tmp_path: Path) -> None:
     again = generator()
     again.adapters.load(tmp_path / "again")
     torch.testing.assert_close(logits(again), logits(other))
+
+
+KEPT: dict[str, Any] = {  # what changes the adapter, and how
+    "r": 2,
+    "lora_alpha": 5,
+    "lora_dropout": 0.25,
+    "target_modules": ["q_proj", "v_proj", "down_proj"],
+    "exclude_modules": ["layers.0.mlp.down_proj"],
+    "layers_to_transform": [1],
+    "layers_pattern": "layers",
+    "use_rslora": True,
+    "rank_pattern": {"down_proj": 3},
+    "alpha_pattern": {"q_proj": 7},
+    "fan_in_fan_out": False,
+}
+WITHOUT_EFFECT: dict[str, Any] = {
+    "task_type": "CAUSAL_LM",
+    "peft_type": "LORA",
+    "auto_mapping": {"base_model_class": "Qwen3ForCausalLM"},
+    "peft_version": "0.99",
+    "base_model_name_or_path": "some/model",
+    "revision": "main",
+    "inference_mode": True,
+    "init_lora_weights": "gaussian",
+    "megatron_core": "other.core",
+    "qalora_group_size": 8,
+    "loftq_config": {"loftq_bits": 4},
+    "eva_config": {"rho": 2.0},
+    "corda_config": {"corda_method": "kpm"},
+    "lora_ga_config": {"direction": "ArB2r"},
+    "runtime_config": {"ephemeral_gpu_offload": True},
+}
+
+
+def written(place: Path, config: dict[str, Any]) -> Path:
+    """An adapter with weights that peft made for this configuration, and drew."""
+    from peft import LoraConfig, get_peft_model
+    from safetensors.torch import save_file
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        known = {key: value for key, value in config.items() if key in KEPT}
+        theirs = get_peft_model(tiny.model("qwen3"), LoraConfig(**known, init_lora_weights=False))
+    state = {key.replace(".default", ""): p.detach() for key, p in theirs.named_parameters() if ".lora_" in key}
+    place.mkdir()
+    (place / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", **config}))
+    save_file(state, place / "adapter_model.safetensors")
+    with torch.no_grad():
+        torch.save(theirs.eval()(input_ids=IDS).logits.double(), place / "logits.pt")
+    return place
+
+
+@pytest.mark.parametrize("setting", [*KEPT, "all", *WITHOUT_EFFECT])
+def test_a_setting_of_peft_that_has_an_effect_is_kept(setting: str, tmp_path: Path) -> None:
+    fewest = {"r": 2, "target_modules": ["q_proj", "down_proj"]}
+    more: dict[str, Any] = KEPT if setting == "all" else {setting: {**KEPT, **WITHOUT_EFFECT}[setting]}
+    if setting == "layers_pattern":
+        more = {**more, "layers_to_transform": [0]}
+    gen, place = generator(), written(tmp_path / "theirs", {**fewest, **more})
+    gen.adapters.load(place)
+    torch.testing.assert_close(logits(gen), torch.load(place / "logits.pt"))
+    gen.adapters.save(tmp_path / "ours")
+    kept = json.loads((tmp_path / "ours" / "adapter_config.json").read_text())
+    for key, value in more.items():
+        same = sorted(kept[key]) == sorted(value) if key.endswith("modules") else key not in KEPT or kept[key] == value
+        assert same, key
+    again = generator()
+    again.adapters.load(tmp_path / "ours")
+    torch.testing.assert_close(logits(again), logits(gen))
+
+
+def test_every_other_setting_of_peft_is_refused_by_name(tmp_path: Path) -> None:
+    from peft import LoraConfig
+
+    place = written(tmp_path / "theirs", {"r": 2, "target_modules": ["q_proj"]})
+    config = json.loads((place / "adapter_config.json").read_text())
+    others = {one.name for one in dataclasses.fields(LoraConfig)} - KEPT.keys() - WITHOUT_EFFECT.keys()
+    assert len(others) >= 15
+    changes: list[dict[str, Any]] = [{key: "all" if key == "bias" else ["x"]} for key in sorted(others)]
+    changes += [{"init_lora_weights": way} for way in ("pissa", "pissa_niter_4", "olora", "corda", "loftq", "mica")]
+    for change in [*changes, {"of_a_later_peft": 3}]:
+        (place / "adapter_config.json").write_text(json.dumps(config | change))
+        (key,) = change
+        gen = generator()
+        with pytest.raises(ModelFileError, match=f"{key}=.*Merge it by peft"):
+            gen.adapters.load(place)
+        assert gen.adapters.names == ()
+    usual = {key: value for key, value in LoraConfig().to_dict().items() if key in others}
+    (place / "adapter_config.json").write_text(json.dumps(config | usual | {"of_a_later_peft": None, "another": False}))
+    gen.adapters.load(place)
+    torch.testing.assert_close(logits(gen), torch.load(place / "logits.pt"))
 
 
 def test_what_failed_leaves_all_as_it_was(tmp_path: Path) -> None:

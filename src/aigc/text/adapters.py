@@ -15,34 +15,16 @@ from torch import nn
 
 from aigc import checkpoint, random
 from aigc._checks import fail, fail_type, integer, number
-from aigc.device import preserved_environment, seeded_rng
+from aigc.device import seeded_rng
 from aigc.errors import ModelFileError
+from aigc.text.adapter_files import CONFIG, PREFIX, READ, TEMPLATE, WEIGHTS, checked, lora_config
 
 if TYPE_CHECKING:
     from aigc.text.generator import Generator
 
 __all__ = ["Adapters", "LoRA"]
 
-_CONFIG, _WEIGHTS, _TEMPLATE = "adapter_config.json", "adapter_model.safetensors", "chat_template.jinja"
-_PREFIX = "base_model.model."  # that peft's own wrapper puts before every name in its files
 _TRAINED = "_trained_without_adapters"  # of the model: what required gradients before there were adapters
-_READ = (
-    "r",
-    "lora_alpha",
-    "lora_dropout",
-    "target_modules",
-    "use_rslora",
-    "rank_pattern",
-    "alpha_pattern",
-    "fan_in_fan_out",
-)
-_HARMLESS = {
-    "bias": "none",
-    "modules_to_save": None,
-    "use_dora": False,
-    "layers_to_transform": None,
-    "init_lora_weights": True,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,10 +170,10 @@ class Adapters:
         state = get_peft_model_state_dict(self._gen.model, adapter_name=chosen)
         config = {key: sorted(value) if isinstance(value, set) else value for key, value in self._configs()[chosen].items()}
         with checkpoint.atomic_folder(folder) as beside:
-            save_file({_PREFIX + key: value.detach().cpu().contiguous() for key, value in state.items()}, beside / _WEIGHTS)
-            (beside / _CONFIG).write_text(json.dumps({"peft_type": "LORA", **config}, indent=1) + "\n")
+            save_file({PREFIX + key: value.detach().cpu().contiguous() for key, value in state.items()}, beside / WEIGHTS)
+            (beside / CONFIG).write_text(json.dumps({"peft_type": "LORA", **config}, indent=1) + "\n")
             if self._gen.tokenizer.chat_template:
-                (beside / _TEMPLATE).write_text(self._gen.tokenizer.chat_template, encoding="utf-8")
+                (beside / TEMPLATE).write_text(self._gen.tokenizer.chat_template, encoding="utf-8")
 
     def load(self, folder: str | Path, *, name: str | None = None) -> None:
         """Reads an adapter that `save` or peft wrote, and takes it into use, with its chat template if it has one.
@@ -206,25 +188,25 @@ class Adapters:
         """
         place = Path(folder)
         checkpoint.verify(place)
-        config = _checked(checkpoint.read_json(place / _CONFIG), place)
+        config = checked(checkpoint.read_json(place / CONFIG), place)
         try:
-            found = load_file(place / _WEIGHTS)
+            found = load_file(place / WEIGHTS)
         except Exception as error:
-            raise ModelFileError(f"{place / _WEIGHTS} cannot be read: {error} Save the adapter again.") from error
+            raise ModelFileError(f"{place / WEIGHTS} cannot be read: {error} Save the adapter again.") from error
         chosen, before = place.name if name is None else name, self.active
         try:
             self._inject(chosen, config, 0)
         except (TypeError, AttributeError) as error:
-            raise ModelFileError(f"{place / _CONFIG} is damaged: {error}. Save the adapter again.") from error
+            raise ModelFileError(f"{place / CONFIG} is damaged: {error}. Save the adapter again.") from error
         from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
         try:
             own = get_peft_model_state_dict(self._gen.model, adapter_name=chosen)
-            expected = {_PREFIX + key: tuple(value.shape) for key, value in own.items()}
-            checkpoint.check_state(expected, found, source=str(place / _WEIGHTS))
-            state = {key.removeprefix(_PREFIX): value for key, value in found.items()}
+            expected = {PREFIX + key: tuple(value.shape) for key, value in own.items()}
+            checkpoint.check_state(expected, found, source=str(place / WEIGHTS))
+            state = {key.removeprefix(PREFIX): value for key, value in found.items()}
             set_peft_model_state_dict(self._gen.model, state, adapter_name=chosen)
-            template = (place / _TEMPLATE).read_text(encoding="utf-8") if (place / _TEMPLATE).exists() else None
+            template = (place / TEMPLATE).read_text(encoding="utf-8") if (place / TEMPLATE).exists() else None
         except BaseException:
             self._undo(chosen, before)
             raise
@@ -233,15 +215,13 @@ class Adapters:
         self.use(chosen)
 
     def _inject(self, name: str, config: Mapping[str, Any], seed: int) -> None:
-        try:
-            with preserved_environment():  # accelerate, which peft brings in, sets variables
-                from peft import LoraConfig, inject_adapter_in_model
-        except ImportError:
-            raise ImportError("adapters need peft: pip install 'aigc[lora]'") from None
+        config_of = lora_config()
+        from peft import inject_adapter_in_model
+
         if not isinstance(name, str) or not name.replace("-", "").replace("_", "").isalnum() or name in self.names:
             raise fail("name", "a new one, of letters, digits, - and _", name)
         transposed = any(type(module).__name__ == "Conv1D" for module in self._gen.model.modules())
-        made = LoraConfig(**{"fan_in_fan_out": transposed, **config})
+        made = config_of(**{"fan_in_fan_out": transposed, **config})
         device = next(self._gen.model.parameters()).device
         model: Any = self._gen.model
         active, names = self.active, self.names
@@ -266,7 +246,7 @@ class Adapters:
         found = {}
         for name, config in vars(self._gen.model).get("peft_config", {}).items():
             known = config.to_dict()
-            found[name] = {key: known[key] for key in _READ if known.get(key) is not None}
+            found[name] = {key: known[key] for key in READ if known.get(key) is not None}
         return found
 
     def _placed(self) -> list[tuple[str, Any]]:
@@ -322,20 +302,3 @@ def _adapter_of(place: str) -> str | None:
     """Whose a parameter is: `...lora_A.NAME.weight`, `...lora_embedding_A.NAME`; None of the model's own."""
     parts = place.split(".")
     return next((parts[i + 1] for i, part in enumerate(parts[:-1]) if part.startswith("lora_")), None)
-
-
-def _checked(config: Mapping[str, Any], place: Path) -> dict[str, Any]:
-    """What we take from a configuration; what would change the adapter and is not known here is refused."""
-    if config.get("peft_type") != "LORA":
-        raise ModelFileError(f"{place} holds an adapter of type {config.get('peft_type')!r}, not LORA.")
-    odd = [key for key, usual in _HARMLESS.items() if config.get(key, usual) not in (usual, None, [])]
-    if odd:
-        raise ModelFileError(
-            f"{place} has {', '.join(odd)}, which are not read here. Merge it by peft, and load the model."
-        )
-    found = {key: config[key] for key in _READ if config.get(key) is not None}
-    try:
-        integer("r", found.get("r"), low=1, high=65_536)
-    except ValueError as error:
-        raise ModelFileError(f"{place / _CONFIG} is damaged: {error}") from error
-    return found
