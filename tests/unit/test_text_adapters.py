@@ -10,6 +10,7 @@ import torch
 
 import aigc
 import tiny
+from aigc.data.text import Corpus, Document
 from aigc.errors import ModelError, ModelFileError, ParameterError
 from aigc.text.adapters import LoRA
 
@@ -100,6 +101,110 @@ def test_saved_loaded_and_switched(tmp_path: Path) -> None:
     assert again.adapters.active is None
     again.fit(TEXTS, **HOW)
     assert not torch.allclose(logits(again), plain)
+
+
+def test_an_adapter_in_use_is_in_use_alone() -> None:
+    """Of two that change other matrices, neither is left in use in those that the other does not change."""
+    found = {}
+    both, plain = generator(), logits(generator())
+    for name, target in (("one", "q_proj"), ("two", "down_proj")):
+        gen = generator()
+        for each in (gen, both):
+            each.adapters.add(name, LoRA(rank=2, targets=(target,)))
+            each.fit(TEXTS, **HOW)
+        found[name] = logits(gen)
+    for name in ("one", "two", "one"):
+        both.adapters.use(name)
+        torch.testing.assert_close(logits(both), found[name])
+    both.adapters.remove(name="one")
+    assert (both.adapters.names, both.adapters.active) == (("two",), None)
+    torch.testing.assert_close(logits(both), plain)
+    both.adapters.use("two")
+    torch.testing.assert_close(logits(both), found["two"])
+    both.adapters.add("third", LoRA(rank=2, targets=("q_proj",)))
+    both.adapters.remove(name="third")
+    both.adapters.use("two")
+    both.adapters.add("third", LoRA(rank=2))
+    both.adapters.use("two")
+    both.adapters.remove(name="third")
+    assert both.adapters.active == "two"
+    torch.testing.assert_close(logits(both), found["two"])
+    with pytest.raises(ParameterError, match="name"):
+        both.adapters.remove(name="third")
+    both.adapters.remove(name="two")
+    assert [name for name, _ in both.model.named_parameters()] == [name for name, _ in generator().model.named_parameters()]
+    assert all(parameter.requires_grad for parameter in both.model.parameters())
+
+
+def test_the_chat_template_is_that_of_the_adapter_in_use(tmp_path: Path) -> None:
+    gen = generator()
+    gen.tokenizer.chat_template = "own"
+    gen.adapters.add("plain", LoRA(rank=2))
+    gen.adapters.add("chatty", LoRA(rank=2))
+    assert gen.tokenizer.chat_template == "own"
+    gen.tokenizer.chat_template = "chats"
+    for name, template in (("plain", "own"), ("chatty", "chats"), (None, "own"), ("chatty", "chats"), ("plain", "own")):
+        gen.adapters.use(name)
+        assert gen.tokenizer.chat_template == template
+    gen.adapters.save(tmp_path / "chatty", name="chatty")  # which is not in use
+    gen.tokenizer.chat_template = None
+    gen.adapters.use(None)
+    gen.adapters.use("plain")
+    assert gen.tokenizer.chat_template is None
+    gen.adapters.use(None)
+    gen.tokenizer.chat_template = "other"  # of the model itself
+    gen.adapters.use("chatty")
+    assert gen.tokenizer.chat_template == "chats"
+    gen.adapters.remove(name="chatty")
+    assert gen.tokenizer.chat_template == "other"
+    gen.adapters.add("chatty", LoRA(rank=2))
+    assert gen.tokenizer.chat_template == "other"  # nothing of the one before
+    again = generator()
+    for end, template in ((again.adapters.remove, None), (again.adapters.merge, "chats")):
+        again.adapters.load(tmp_path / "chatty")
+        assert again.tokenizer.chat_template == "chats"
+        end()
+        assert again.tokenizer.chat_template == template
+
+
+def test_what_an_adapter_was_trained_on_is_kept_with_it(tmp_path: Path) -> None:
+    def names(gen: aigc.Generator) -> list[str]:
+        return [entry.name for manifest in gen.trained_on for entry in manifest.documents]
+
+    def corpus(name: str) -> Corpus:
+        return Corpus.of([Document("To be, or not to be, that is it. " * 2, name=name, licence="CC0")])
+
+    gen, how = generator(), {**HOW, "steps": 1, "batch_size": 1}
+    gen.fit(corpus("model"), **how)
+    for name, texts in (("first", ["model", "a", "a"]), ("second", ["b"])):
+        gen.adapters.add(name, LoRA(rank=2))
+        assert names(gen) == ["model"]
+        for text in texts:
+            gen.fit(corpus(text), **how)
+    for name, expected in ((None, []), ("first", ["model", "a"]), ("second", ["b"])):
+        gen.adapters.use(name)
+        assert names(gen) == ["model", *expected]  # what both were trained on is of each
+    for name in ("first", "second"):
+        gen.adapters.save(tmp_path / name, name=name)
+    assert json.loads((tmp_path / "second" / "trained_on.json").read_text())[0]["documents"][0]["licence"] == "CC0"
+    other = generator()
+    other.adapters.load(tmp_path / "first")
+    other.adapters.load(tmp_path / "second")
+    assert names(other) == ["b"]
+    other.adapters.remove(name="second")
+    assert other.trained_on == ()
+    other.adapters.use("first")
+    assert names(other) == ["model", "a"]
+    other.adapters.merge()
+    other.save_pretrained(tmp_path / "merged")
+    assert names(aigc.Generator.from_pretrained(tmp_path / "merged")) == ["model", "a"]
+    gen.adapters.remove()
+    assert names(gen) == ["model"]
+    (tmp_path / "first" / "trained_on.json").write_text("[{}]")
+    (tmp_path / "first" / "manifest.json").unlink()
+    with pytest.raises(ModelFileError, match="trained_on"):
+        gen.adapters.load(tmp_path / "first")
+    assert gen.adapters.names == ()
 
 
 def test_peft_reads_what_we_write(tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ network_loss.py    a model as a loss of windows; losses.py, without all logits a
 held_out.py        texts that are looked at meanwhile
 scratch.py         a model for a corpus, untrained
 adapters.py        LoRA
+adapter_notes.py   chat templates and manifests of adapters
 adapter_files.py   its files, and which settings of peft are read
 provenance.py      what a model was trained on, in its folder
 evaluating.py      how good a model is, by held-out text

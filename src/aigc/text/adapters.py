@@ -17,7 +17,9 @@ from aigc import checkpoint, random
 from aigc._checks import fail, fail_type, integer, number
 from aigc.device import seeded_rng
 from aigc.errors import ModelFileError
+from aigc.text import provenance
 from aigc.text.adapter_files import CONFIG, PREFIX, READ, TEMPLATE, WEIGHTS, checked, lora_config
+from aigc.text.adapter_notes import Notes
 
 if TYPE_CHECKING:
     from aigc.text.generator import Generator
@@ -63,6 +65,10 @@ class LoRA:
 
 class Adapters:
     """The adapters of a model: `gen.adapters`.
+
+    Each has a chat template and remembers what it was trained on: while it is in use, `gen.tokenizer.chat_template` is its
+    own, and `gen.trained_on` goes on with its manifests behind those of the model. What is set meanwhile is the adapter's;
+    without it both are the model's own again.
 
     Args:
         gen: Whose model it is. While there are adapters the model itself is not trained.
@@ -120,8 +126,9 @@ class Adapters:
             self._check(name)
         for layer in self._layers():
             layer.enable_adapters(name is not None)
-            if name is not None and name in layer.r:
-                layer.set_adapter(name)
+            if name is not None:
+                layer.set_adapter(name)  # also where it changes nothing: another one would be left in use there
+        Notes.of(self._gen).switch(self._gen, name)
         trained = vars(self._gen.model).get(_TRAINED, ())
         for place, parameter in self._gen.model.named_parameters():
             whose = _adapter_of(place)
@@ -129,6 +136,8 @@ class Adapters:
 
     def merge(self) -> None:
         """Adds the adapter in use into the model's matrices, and removes all adapters.
+
+        Its chat template is the model's then, and the model was trained on what the adapter was trained on.
 
         Raises:
             ParameterError: If none is in use.
@@ -147,12 +156,24 @@ class Adapters:
             layer.merge(adapter_names=[name])
         self._unwrap(found)
 
-    def remove(self) -> None:
-        """Removes all adapters; the model is as it was."""
+    def remove(self, *, name: str | None = None) -> None:
+        """Removes an adapter, or all; without any the model is as it was.
+
+        Args:
+            name: Which; None takes all. Where it is in use, none is in use afterwards.
+
+        Raises:
+            ParameterError: If there is none of that name.
+        """
+        if name is not None:
+            self._check(name)
+            self._take_out(name, None if self.active == name else self.active)
+            return
+        Notes.of(self._gen).switch(self._gen, None)
         self._unwrap([(place, module) for place, module in self._gen.model.named_modules() if _is_layer(module)])
 
     def save(self, folder: str | Path, *, name: str | None = None) -> None:
-        """Writes an adapter, in peft's form, with the chat template that it was trained with, all or nothing.
+        """Writes an adapter, in peft's form, with its chat template and what it was trained on, all or nothing.
 
         Args:
             folder: A new or empty folder, or one written by aigc, which is replaced.
@@ -167,16 +188,20 @@ class Adapters:
         if chosen is None:
             raise fail("name", "given, where no adapter is in use", None)
         self._check(chosen)
+        note = Notes.of(self._gen).note(self._gen, chosen)
         state = get_peft_model_state_dict(self._gen.model, adapter_name=chosen)
         config = {key: sorted(value) if isinstance(value, set) else value for key, value in self._configs()[chosen].items()}
         with checkpoint.atomic_folder(folder) as beside:
             save_file({PREFIX + key: value.detach().cpu().contiguous() for key, value in state.items()}, beside / WEIGHTS)
             (beside / CONFIG).write_text(json.dumps({"peft_type": "LORA", **config}, indent=1) + "\n")
-            if self._gen.tokenizer.chat_template:
-                (beside / TEMPLATE).write_text(self._gen.tokenizer.chat_template, encoding="utf-8")
+            if note.template:
+                (beside / TEMPLATE).write_text(note.template, encoding="utf-8")
+            provenance.write(beside, note.trained_on)
 
     def load(self, folder: str | Path, *, name: str | None = None) -> None:
-        """Reads an adapter that `save` or peft wrote, and takes it into use, with its chat template if it has one.
+        """Reads an adapter that `save` or peft wrote, and takes it into use.
+
+        A chat template that is with it is in use with it, and so is what it was trained on, behind `gen.trained_on`.
 
         Args:
             folder: Where it is.
@@ -188,7 +213,7 @@ class Adapters:
         """
         place = Path(folder)
         checkpoint.verify(place)
-        config = checked(checkpoint.read_json(place / CONFIG), place)
+        config, manifests = checked(checkpoint.read_json(place / CONFIG), place), provenance.read(place)
         try:
             found = load_file(place / WEIGHTS)
         except Exception as error:
@@ -208,11 +233,12 @@ class Adapters:
             set_peft_model_state_dict(self._gen.model, state, adapter_name=chosen)
             template = (place / TEMPLATE).read_text(encoding="utf-8") if (place / TEMPLATE).exists() else None
         except BaseException:
-            self._undo(chosen, before)
+            self._take_out(chosen, before)
             raise
+        self.use(chosen)
+        self._gen.trained_on += manifests
         if template is not None:
             self._gen.tokenizer.chat_template = template
-        self.use(chosen)
 
     def _inject(self, name: str, config: Mapping[str, Any], seed: int) -> None:
         config_of = lora_config()
@@ -234,7 +260,7 @@ class Adapters:
             model.peft_config = others | model.peft_config
         except BaseException as error:
             model.peft_config = others
-            self._undo(name, active)
+            self._take_out(name, active)
             if isinstance(error, ValueError):
                 raise fail("targets", "names of linear maps of the model", config["target_modules"], str(error)) from error
             raise
@@ -259,18 +285,20 @@ class Adapters:
         if name not in self.names:
             raise fail("name", f"one of {', '.join(self.names) or 'none, for there is no adapter'}", name)
 
-    def _undo(self, name: str, before: str | None) -> None:
-        """Takes an adapter out that could not be made, and the one before it into use."""
+    def _take_out(self, name: str, after: str | None) -> None:
+        """Removes an adapter, even one that is half made, and takes another one into use."""
         vars(self._gen.model).get("peft_config", {}).pop(name, None)
         if not self.names:
             self.remove()
             return
         for place, layer in self._placed():
             if name in layer.r:
+                layer.set_adapter([used for used in layer.active_adapters if used != name])  # else peft warns
                 layer.delete_adapter(name)
             if not layer.r:
                 self._put(place, layer.get_base_layer())
-        self.use(before)
+        self.use(after)
+        Notes.of(self._gen).kept.pop(name, None)
 
     def _put(self, place: str, module: nn.Module) -> None:
         parent, _, last = place.rpartition(".")
@@ -281,6 +309,7 @@ class Adapters:
         for place, layer in found:
             self._put(place, layer.get_base_layer())
         vars(model).pop("peft_config", None)
+        Notes.of(self._gen).forget(self._gen)
         trained = vars(model).pop(_TRAINED, None)
         for place, parameter in model.named_parameters():
             parameter.requires_grad_(trained is None or place.replace(".base_layer", "") in trained)

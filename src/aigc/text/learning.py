@@ -16,6 +16,7 @@ from aigc._checks import fail, integer, number
 from aigc.data.text import Manifest, Packing, Window
 from aigc.errors import ModelError
 from aigc.text._transformers import TransformersNetwork
+from aigc.text.adapter_notes import Notes
 from aigc.text.held_out import MOST, HeldOut, bits_per_byte
 from aigc.text.material import Material, Texts, material
 from aigc.text.network_loss import WindowLoss
@@ -287,7 +288,8 @@ def _resting(model: nn.Module, do: Callable[[int], object], step: int) -> object
 
 
 def _note(gen: "Generator", manifest: Manifest) -> None:
-    if gen.trained_on[-1:] != (manifest,):
+    notes = Notes.of(gen)
+    if notes.note(gen, notes.used).trained_on[-1:] != (manifest,):  # of the adapter, where one is trained
         gen.trained_on += (manifest,)
 
 
