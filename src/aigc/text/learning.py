@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
@@ -20,7 +20,7 @@ from aigc.text.adapter_notes import Notes
 from aigc.text.held_out import MOST, HeldOut, bits_per_byte
 from aigc.text.material import Material, Texts, material
 from aigc.text.network_loss import WindowLoss
-from aigc.training import EMA, Every, History, Linear, Logger, Loss, MuonAdamW, Noise, Phase, Schedule
+from aigc.training import EMA, Every, History, Linear, Logger, Loss, MuonAdamW, Noise, Phase, RunOptions, Schedule
 from aigc.training import fit as run
 from aigc.training.pieces import processes
 from aigc.training.progress import Watcher
@@ -37,34 +37,18 @@ _LOOKS = 10  # at held-out texts in a run, unless told otherwise
 _FORGOTTEN = 1.05  # times the bits per byte of before
 
 
-class FitOptions(TypedDict, total=False):
+class FitOptions(RunOptions, total=False):
     """What `Generator.fit` takes besides data: see `fit`."""
 
-    epochs: float | None
-    steps: int | None
-    batch_size: int
     length: int | None
     packing: Packing | None
     held_out: Texts | None
     general: Texts | None
     look_every: int | None
     patience: int | None
-    seed: int | None
     lr: float | None
-    schedule: Schedule | None
     optimizer: Optimizer | None
     weight_decay: float
-    average: float | None
-    accumulate: int
-    clip: float | None
-    precision: str
-    checkpoint_dir: str | Path | None
-    checkpoint_every: int
-    log_every: int
-    loggers: Sequence[Logger]
-    every: Sequence[Every]
-    progress: Watcher
-    workers: int
 
 
 def fit(
