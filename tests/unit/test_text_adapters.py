@@ -143,6 +143,9 @@ def test_the_chat_template_is_that_of_the_adapter_in_use(tmp_path: Path) -> None
     gen.adapters.add("chatty", LoRA(rank=2))
     assert gen.tokenizer.chat_template == "own"
     gen.tokenizer.chat_template = "chats"
+    gen.adapters.add("new", LoRA(rank=2))
+    assert gen.tokenizer.chat_template == "own"
+    gen.adapters.use("chatty")
     for name, template in (("plain", "own"), ("chatty", "chats"), (None, "own"), ("chatty", "chats"), ("plain", "own")):
         gen.adapters.use(name)
         assert gen.tokenizer.chat_template == template

@@ -120,7 +120,7 @@ def test_without_a_template_the_cure_is_said() -> None:
 def test_conversations_and_plain_texts_are_learned_in_one_run(first: str) -> None:
     gen = generator()
     texts = [Document("abcdefghi" * 30, name="long"), Document("jk", name="short")]  # the first is longer than a window
-    documents = [document(TALKS[0], "one"), *texts, document(TALKS[2], "two")]
+    documents = [document(TALKS[0], "one"), texts[0], document(TALKS[2], "two"), texts[1]]
     corpus = Corpus.of(documents if first == "talk" else documents[::-1])
     with material(gen, corpus, length=100, packing=None, folder=None) as made:
         windows = [made.windows[i] for i in range(len(made.windows))]
@@ -140,6 +140,18 @@ def test_conversations_and_plain_texts_are_learned_in_one_run(first: str) -> Non
         assert counts["two"] == len("Question: who\nAnswer: me") + 1
         assert made.bytes == 270 + 2 + len("4不觉晓me".encode())
         assert made.manifest.corpus == corpus.summary().sha256
+
+
+def test_a_few_plain_texts_fill_their_windows_up() -> None:
+    corpus = Corpus.of([Document("jk"), document(TALKS[2]), Document("l")])
+    with material(generator(), corpus, length=60, packing=None, folder=None) as made:
+        talk, texts = made.windows[0], made.windows[-1]
+        assert len(made.windows) == 2
+    ids = generator().tokenizer("jkl")["input_ids"]
+    assert texts.ids.tolist() == [257, *ids[:2], 257, ids[2], 257] + [257] * 55
+    assert texts.labels.tolist() == [-100, *ids[:2], 257, ids[2], 257] + [-100] * 55
+    assert texts.segments.tolist() == [0, 0, 0, 1, 1, 1] + [-1] * 55
+    assert [part.shape for part in talk] == [(61,)] * 3
 
 
 def test_a_mixed_run_goes_on_and_knows_both_afterwards(tmp_path: Path) -> None:
