@@ -16,6 +16,7 @@ from pathlib import Path
 from train_default_model import HELD_OUT_BOOKS, read_books, read_poems
 
 import aigc
+from aigc.metrics.text import OverlapIndex
 from aigc.text.generator import DEFAULT_MODEL
 
 RESULTS = Path(__file__).parent.parent / "benchmarks" / "results" / "default_model.json"
@@ -55,17 +56,34 @@ def poems(gen: aigc.Generator, bodies: list[str]) -> float:
     return round(bits / sum(map(len, bodies)), 4)
 
 
-def verse(gen: aigc.Generator, data: Path, count: int) -> dict[str, float]:
+def verse(gen: aigc.Generator, data: Path, count: int) -> dict[str, object]:
+    """Poems on titles that were not in the data: their form, and what they have in common with poems that were."""
     seen, unseen = read_poems(data)
     known_titles = {title for title, _ in seen}
-    titles = [title for title, _ in unseen if title not in known_titles][:count]
+    titles = list(dict.fromkeys(title for title, _ in unseen if title not in known_titles))[:count]
     known = set().union(*(couplets(body) for _, body in seen))
     out = gen.generate([f"《{title}》\n" for title in titles], max_new_tokens=120, seed=0)
     regular = sum(c.finish_reason == "eos" and is_regular(c.text) for c in out)
     copied = sum(bool(couplets(c.text) & known) for c in out)
     for completion in out[:6]:
         print(completion.prompt.strip(), completion.text.strip(), completion.finish_reason)
-    return {"poems": len(out), "regular": regular / len(out), "repeats_two_lines": copied / len(out)}
+    overlap = OverlapIndex((body for _, body in seen), n=14).search([c.text for c in out])
+    return {
+        "poems": len(out), "regular": regular / len(out), "repeats_two_lines": copied / len(out),
+        "overlap": str(overlap), "lengths of runs": sorted((n for n in overlap.lengths if n), reverse=True)[:20],
+    }  # fmt: skip
+
+
+def prose(gen: aigc.Generator, data: Path, count: int) -> dict[str, object]:
+    """Passages of 200 tokens that go on from openings in the unseen novels, and what they copy."""
+    books = read_books(data)
+    text = books[HELD_OUT_BOOKS[0]]
+    openings = [text[i * len(text) // count :][:200] for i in range(count)]
+    out = gen.generate(openings, max_new_tokens=200, seed=0)
+    known = (book for name, book in books.items() if name not in HELD_OUT_BOOKS)
+    overlap = OverlapIndex(known, n=50).search([c.text for c in out])
+    print(out[0].prompt[-60:], "|", out[0].text)
+    return {"passages": count, "overlap": str(overlap)}
 
 
 def main() -> None:
@@ -77,8 +95,10 @@ def main() -> None:
     gen = aigc.Generator.from_pretrained(args.model)
     print(gen)
     results: dict[str, object] = {"model": repr(gen)}
-    results["verse"] = verse(gen, args.data, 200)
+    results["verse"] = verse(gen, args.data, 500)
     print(results["verse"], flush=True)
+    results["prose"] = prose(gen, args.data, 100)
+    print(results["prose"], flush=True)
     results["bits_per_character_unseen_poems"] = poems(gen, [body for _, body in read_poems(args.data)[1]])
     print(results["bits_per_character_unseen_poems"], "bits per character", flush=True)
     results["bits_per_byte_unseen_novels"] = novels(gen, args.data, args.characters)

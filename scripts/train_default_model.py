@@ -4,8 +4,8 @@
     python scripts/train_default_model.py --data DATA --run runs/default --start FOLDER   # from a model that is there
 
 DATA holds `english_books.txt.gz` (one paragraph a line, books headed by `=== name`) and `chinese_poems.tsv.gz` (title,
-author, body). Held out are two whole novels and every 50th poem. Each other poem is read twice in an epoch: most often bare,
-and under its title or its 《title》. The trained model is at last in RUN/model.
+author, body). Held out are two whole novels and every 50th poem. Each other poem is read twice in an epoch: most often
+bare, and under its title or its 《title》. The trained model is at last in RUN/model.
 """
 
 import argparse
@@ -61,10 +61,10 @@ def documents(data: Path) -> Corpus:
     """Everything that is trained on."""
     chance = random.Random(0)
     books = [(name, text) for name, text in read_books(data).items() if name not in HELD_OUT_BOOKS]
-    found = [Document(text, name=name, source="english_books", licence=LICENCE) for name, text in books]
+    found = [Document(text, name=name, source=name, licence=LICENCE) for name, text in books]
     for title, body in read_poems(data)[0]:
         for text in forms(title, body, chance):
-            found.append(Document(text, name=title, source="chinese_poems", licence=LICENCE))
+            found.append(Document(text, name=title, source="chinese_poems.tsv.gz", licence=LICENCE))
     return Corpus.of(found)
 
 
@@ -109,6 +109,8 @@ def main() -> None:
             every=[Every(200, sample)],
             progress=True,
         )
+    gen.trained_on = tuple(manifest.by_source() for manifest in gen.trained_on)  # 200,000 entries are larger than the model
+    gen.model.bfloat16()
     gen.save_pretrained(args.run / "model")
 
 

@@ -18,6 +18,7 @@ from aigc.data.text import (
     END,
     Corpus,
     Document,
+    Entry,
     Manifest,
     Packed,
     Tokens,
@@ -269,6 +270,29 @@ def test_a_corpus_that_changed_is_named(tmp_path: Path) -> None:
             Manifest.from_json(json.dumps(bad))
     with pytest.raises(DataError, match="must be JSON"):
         Manifest.from_json("{")
+
+
+@given(found=st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(["CC0", None]), unicode), max_size=8))
+@settings(max_examples=50)
+def test_a_manifest_by_source_sums_up(found: list[tuple[str, str | None, str]]) -> None:
+    corpus = [Document(text, name=str(i), source=where, licence=by) for i, (where, by, text) in enumerate(found)]
+    entries = [
+        Entry(d.name, d.source, d.licence, d.sha256, len(d.text), len(d.text.encode()), i) for i, d in enumerate(corpus)
+    ]
+    whole = Manifest("0" * 64, "0" * 64, 300, (), tuple(entries))
+    by_source = whole.by_source()
+    assert by_source.corpus == whole.corpus
+    assert [(entry.source, entry.licence) for entry in by_source.documents] == list(dict.fromkeys(f[:2] for f in found))
+    for entry in by_source.documents:
+        group = [i for i, f in enumerate(found) if f[:2] == (entry.source, entry.licence)]
+        assert entry.tokens == sum(group)
+        assert entry.characters == sum(len(found[i][2]) for i in group)
+        assert entry.bytes == sum(len(found[i][2].encode()) for i in group)
+        if len(group) > 1:
+            assert entry.sha256 == Corpus.of([corpus[i] for i in group]).summary().sha256
+            assert entry.name == f"{len(group)} documents"
+        else:
+            assert entry == entries[group[0]]
 
 
 def test_history_and_progress(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 """The package itself: what an import costs and leaves, and what is in the wheel."""
 
 import importlib
+import inspect
 import json
 import os
 import subprocess
@@ -93,3 +94,19 @@ def test_the_model_in_the_package_is_small_and_whole() -> None:
     assert {"config.json", "generation_config.json", "manifest.json", "model.safetensors", "tokenizer.json"} <= names
     assert sum(file.stat().st_size for file in folder.iterdir()) <= 20_000_000
     assert aigc.checkpoint.verify(folder)
+
+
+def test_the_options_of_each_fit_are_its_arguments_and_share_those_of_a_run() -> None:
+    from aigc.gan import learning as gan
+    from aigc.text import learning as text
+    from aigc.training import RunOptions
+    from aigc.vae import learning as vae
+
+    for module in (gan, text, vae):
+        arguments = inspect.signature(module.fit).parameters.values()
+        named = {one.name: one.annotation for one in arguments if one.kind is one.KEYWORD_ONLY}
+        options = module.FitOptions.__annotations__
+        assert options.keys() == named.keys()
+        assert {name: named[name] for name in options} == dict(options)
+        assert dict(RunOptions.__annotations__).items() <= dict(options).items()
+        assert not module.FitOptions.__required_keys__

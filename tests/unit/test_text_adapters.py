@@ -1,5 +1,6 @@
 """LoRA adapters: what they change and what they do not, saved, switched, merged; and files that are refused."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import torch
 
 import aigc
 import tiny
+from aigc.data.text import Corpus, Document
 from aigc.errors import ModelError, ModelFileError, ParameterError
 from aigc.text.adapters import LoRA
 
@@ -101,6 +103,113 @@ def test_saved_loaded_and_switched(tmp_path: Path) -> None:
     assert not torch.allclose(logits(again), plain)
 
 
+def test_an_adapter_in_use_is_in_use_alone() -> None:
+    """Of two that change other matrices, neither is left in use in those that the other does not change."""
+    found = {}
+    both, plain = generator(), logits(generator())
+    for name, target in (("one", "q_proj"), ("two", "down_proj")):
+        gen = generator()
+        for each in (gen, both):
+            each.adapters.add(name, LoRA(rank=2, targets=(target,)))
+            each.fit(TEXTS, **HOW)
+        found[name] = logits(gen)
+    for name in ("one", "two", "one"):
+        both.adapters.use(name)
+        torch.testing.assert_close(logits(both), found[name])
+    both.adapters.remove(name="one")
+    assert (both.adapters.names, both.adapters.active) == (("two",), None)
+    torch.testing.assert_close(logits(both), plain)
+    both.adapters.use("two")
+    torch.testing.assert_close(logits(both), found["two"])
+    both.adapters.add("third", LoRA(rank=2, targets=("q_proj",)))
+    both.adapters.remove(name="third")
+    both.adapters.use("two")
+    both.adapters.add("third", LoRA(rank=2))
+    both.adapters.use("two")
+    both.adapters.remove(name="third")
+    assert both.adapters.active == "two"
+    torch.testing.assert_close(logits(both), found["two"])
+    with pytest.raises(ParameterError, match="name"):
+        both.adapters.remove(name="third")
+    both.adapters.remove(name="two")
+    assert [name for name, _ in both.model.named_parameters()] == [name for name, _ in generator().model.named_parameters()]
+    assert all(parameter.requires_grad for parameter in both.model.parameters())
+
+
+def test_the_chat_template_is_that_of_the_adapter_in_use(tmp_path: Path) -> None:
+    gen = generator()
+    gen.tokenizer.chat_template = "own"
+    gen.adapters.add("plain", LoRA(rank=2))
+    gen.adapters.add("chatty", LoRA(rank=2))
+    assert gen.tokenizer.chat_template == "own"
+    gen.tokenizer.chat_template = "chats"
+    gen.adapters.add("new", LoRA(rank=2))
+    assert gen.tokenizer.chat_template == "own"
+    gen.adapters.use("chatty")
+    for name, template in (("plain", "own"), ("chatty", "chats"), (None, "own"), ("chatty", "chats"), ("plain", "own")):
+        gen.adapters.use(name)
+        assert gen.tokenizer.chat_template == template
+    gen.adapters.save(tmp_path / "chatty", name="chatty")  # which is not in use
+    gen.tokenizer.chat_template = None
+    gen.adapters.use(None)
+    gen.adapters.use("plain")
+    assert gen.tokenizer.chat_template is None
+    gen.adapters.use(None)
+    gen.tokenizer.chat_template = "other"  # of the model itself
+    gen.adapters.use("chatty")
+    assert gen.tokenizer.chat_template == "chats"
+    gen.adapters.remove(name="chatty")
+    assert gen.tokenizer.chat_template == "other"
+    gen.adapters.add("chatty", LoRA(rank=2))
+    assert gen.tokenizer.chat_template == "other"  # nothing of the one before
+    again = generator()
+    for end, template in ((again.adapters.remove, None), (again.adapters.merge, "chats")):
+        again.adapters.load(tmp_path / "chatty")
+        assert again.tokenizer.chat_template == "chats"
+        end()
+        assert again.tokenizer.chat_template == template
+
+
+def test_what_an_adapter_was_trained_on_is_kept_with_it(tmp_path: Path) -> None:
+    def names(gen: aigc.Generator) -> list[str]:
+        return [entry.name for manifest in gen.trained_on for entry in manifest.documents]
+
+    def corpus(name: str) -> Corpus:
+        return Corpus.of([Document("To be, or not to be, that is it. " * 2, name=name, licence="CC0")])
+
+    gen, how = generator(), {**HOW, "steps": 1, "batch_size": 1}
+    gen.fit(corpus("model"), **how)
+    for name, texts in (("first", ["model", "a", "a"]), ("second", ["b"])):
+        gen.adapters.add(name, LoRA(rank=2))
+        assert names(gen) == ["model"]
+        for text in texts:
+            gen.fit(corpus(text), **how)
+    for name, expected in ((None, []), ("first", ["model", "a"]), ("second", ["b"])):
+        gen.adapters.use(name)
+        assert names(gen) == ["model", *expected]  # what both were trained on is of each
+    for name in ("first", "second"):
+        gen.adapters.save(tmp_path / name, name=name)
+    assert json.loads((tmp_path / "second" / "trained_on.json").read_text())[0]["documents"][0]["licence"] == "CC0"
+    other = generator()
+    other.adapters.load(tmp_path / "first")
+    other.adapters.load(tmp_path / "second")
+    assert names(other) == ["b"]
+    other.adapters.remove(name="second")
+    assert other.trained_on == ()
+    other.adapters.use("first")
+    assert names(other) == ["model", "a"]
+    other.adapters.merge()
+    other.save_pretrained(tmp_path / "merged")
+    assert names(aigc.Generator.from_pretrained(tmp_path / "merged")) == ["model", "a"]
+    gen.adapters.remove()
+    assert names(gen) == ["model"]
+    (tmp_path / "first" / "trained_on.json").write_text("[{}]")
+    (tmp_path / "first" / "manifest.json").unlink()
+    with pytest.raises(ModelFileError, match="trained_on"):
+        gen.adapters.load(tmp_path / "first")
+    assert gen.adapters.names == ()
+
+
 def test_peft_reads_what_we_write(tmp_path: Path) -> None:
     from peft import PeftModel
 
@@ -168,6 +277,97 @@ def test_what_peft_knows_is_written_again(tmp_path: Path) -> None:
     again = generator()
     again.adapters.load(tmp_path / "again")
     torch.testing.assert_close(logits(again), logits(other))
+
+
+KEPT: dict[str, Any] = {  # what changes the adapter, and how
+    "r": 2,
+    "lora_alpha": 5,
+    "lora_dropout": 0.25,
+    "target_modules": ["q_proj", "v_proj", "down_proj"],
+    "exclude_modules": ["layers.0.mlp.down_proj"],
+    "layers_to_transform": [1],
+    "layers_pattern": "layers",
+    "use_rslora": True,
+    "rank_pattern": {"down_proj": 3},
+    "alpha_pattern": {"q_proj": 7},
+    "fan_in_fan_out": False,
+}
+WITHOUT_EFFECT: dict[str, Any] = {
+    "task_type": "CAUSAL_LM",
+    "peft_type": "LORA",
+    "auto_mapping": {"base_model_class": "Qwen3ForCausalLM"},
+    "peft_version": "0.99",
+    "base_model_name_or_path": "some/model",
+    "revision": "main",
+    "inference_mode": True,
+    "init_lora_weights": "gaussian",
+    "megatron_core": "other.core",
+    "qalora_group_size": 8,
+    "loftq_config": {"loftq_bits": 4},
+    "eva_config": {"rho": 2.0},
+    "corda_config": {"corda_method": "kpm"},
+    "lora_ga_config": {"direction": "ArB2r"},
+    "runtime_config": {"ephemeral_gpu_offload": True},
+}
+
+
+def written(place: Path, config: dict[str, Any]) -> Path:
+    """An adapter with weights that peft made for this configuration, and drew."""
+    from peft import LoraConfig, get_peft_model
+    from safetensors.torch import save_file
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        known = {key: value for key, value in config.items() if key in KEPT}
+        theirs = get_peft_model(tiny.model("qwen3"), LoraConfig(**known, init_lora_weights=False))
+    state = {key.replace(".default", ""): p.detach() for key, p in theirs.named_parameters() if ".lora_" in key}
+    place.mkdir()
+    (place / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", **config}))
+    save_file(state, place / "adapter_model.safetensors")
+    with torch.no_grad():
+        torch.save(theirs.eval()(input_ids=IDS).logits.double(), place / "logits.pt")
+    return place
+
+
+@pytest.mark.parametrize("setting", [*KEPT, "all", *WITHOUT_EFFECT])
+def test_a_setting_of_peft_that_has_an_effect_is_kept(setting: str, tmp_path: Path) -> None:
+    fewest = {"r": 2, "target_modules": ["q_proj", "down_proj"]}
+    more: dict[str, Any] = KEPT if setting == "all" else {setting: {**KEPT, **WITHOUT_EFFECT}[setting]}
+    if setting == "layers_pattern":
+        more = {**more, "layers_to_transform": [0]}
+    gen, place = generator(), written(tmp_path / "theirs", {**fewest, **more})
+    gen.adapters.load(place)
+    torch.testing.assert_close(logits(gen), torch.load(place / "logits.pt"))
+    gen.adapters.save(tmp_path / "ours")
+    kept = json.loads((tmp_path / "ours" / "adapter_config.json").read_text())
+    for key, value in more.items():
+        same = sorted(kept[key]) == sorted(value) if key.endswith("modules") else key not in KEPT or kept[key] == value
+        assert same, key
+    again = generator()
+    again.adapters.load(tmp_path / "ours")
+    torch.testing.assert_close(logits(again), logits(gen))
+
+
+def test_every_other_setting_of_peft_is_refused_by_name(tmp_path: Path) -> None:
+    from peft import LoraConfig
+
+    place = written(tmp_path / "theirs", {"r": 2, "target_modules": ["q_proj"]})
+    config = json.loads((place / "adapter_config.json").read_text())
+    others = {one.name for one in dataclasses.fields(LoraConfig)} - KEPT.keys() - WITHOUT_EFFECT.keys()
+    assert len(others) >= 15
+    changes: list[dict[str, Any]] = [{key: "all" if key == "bias" else ["x"]} for key in sorted(others)]
+    changes += [{"init_lora_weights": way} for way in ("pissa", "pissa_niter_4", "olora", "corda", "loftq", "mica")]
+    for change in [*changes, {"of_a_later_peft": 3}]:
+        (place / "adapter_config.json").write_text(json.dumps(config | change))
+        (key,) = change
+        gen = generator()
+        with pytest.raises(ModelFileError, match=f"{key}=.*Merge it by peft"):
+            gen.adapters.load(place)
+        assert gen.adapters.names == ()
+    usual = {key: value for key, value in LoraConfig().to_dict().items() if key in others}
+    (place / "adapter_config.json").write_text(json.dumps(config | usual | {"of_a_later_peft": None, "another": False}))
+    gen.adapters.load(place)
+    torch.testing.assert_close(logits(gen), torch.load(place / "logits.pt"))
 
 
 def test_what_failed_leaves_all_as_it_was(tmp_path: Path) -> None:

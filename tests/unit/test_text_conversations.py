@@ -1,5 +1,6 @@
 """Conversations: what is learned of them is what `chat` will have to write, after what `chat` will have read."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,9 +9,10 @@ import torch
 import aigc
 import tiny
 from aigc.data.text import Corpus, Document, Turn
-from aigc.errors import DataError, ModelError
+from aigc.errors import DataError, ModelError, ParameterError
 from aigc.text import PLAIN_TEMPLATE
 from aigc.text.conversations import conversations
+from aigc.text.material import material
 
 FORGETFUL = (  # as templates that drop the thoughts of earlier answers do
     "{% for m in messages %}{% if m.role == 'user' %}Q: {{ m.content }}\n{% elif loop.last %}A: {{ m.content }}</s>"
@@ -112,3 +114,65 @@ def test_without_a_template_the_cure_is_said() -> None:
         pieces(
             generator("{% for m in messages %}{{ m.content }}{% endfor %}{% if add_generation_prompt %}X{% endif %}"), TALKS
         )
+
+
+@pytest.mark.parametrize("first", ["talk", "text"])
+def test_conversations_and_plain_texts_are_learned_in_one_run(first: str) -> None:
+    gen = generator()
+    texts = [Document("abcdefghi" * 30, name="long"), Document("jk", name="short")]  # the first is longer than a window
+    documents = [document(TALKS[0], "one"), texts[0], document(TALKS[2], "two"), texts[1]]
+    corpus = Corpus.of(documents if first == "talk" else documents[::-1])
+    with material(gen, corpus, length=100, packing=None, folder=None) as made:
+        windows = [made.windows[i] for i in range(len(made.windows))]
+        assert {len(part) for window in windows for part in window} == {101}
+        learned = {True: "", False: ""}
+        for window in windows:
+            at = window.labels >= 0
+            assert torch.equal(window.labels[at], window.ids[at])
+            assert not at[window.segments < 0].any()
+            learned["Question" in gen.tokenizer.decode(window.ids)] += gen.tokenizer.decode(window.ids[at])
+        assert sorted(learned[True].split("</s>")) == sorted([" 4", " 不觉晓", " me", ""])
+        assert sorted(learned[False]) == sorted("abcdefghi" * 30 + "</s>" + "jk" + "</s>")
+        assert sum(int((window.labels >= 0).sum()) for window in windows) == made.targets
+        counts = {entry.name: entry.tokens for entry in made.manifest.documents}
+        assert list(counts) == [one.name for one in corpus]
+        assert (counts["long"], counts["short"]) == (270, 2)
+        assert counts["two"] == len("Question: who\nAnswer: me") + 1
+        assert made.bytes == 270 + 2 + len("4不觉晓me".encode())
+        assert made.manifest.corpus == corpus.summary().sha256
+
+
+def test_a_few_plain_texts_fill_their_windows_up() -> None:
+    corpus = Corpus.of([Document("jk"), document(TALKS[2]), Document("l")])
+    with material(generator(), corpus, length=60, packing=None, folder=None) as made:
+        talk, texts = made.windows[0], made.windows[-1]
+        assert len(made.windows) == 2
+    ids = generator().tokenizer("jkl")["input_ids"]
+    assert texts.ids.tolist() == [257, *ids[:2], 257, ids[2], 257] + [257] * 55
+    assert texts.labels.tolist() == [-100, *ids[:2], 257, ids[2], 257] + [-100] * 55
+    assert texts.segments.tolist() == [0, 0, 0, 1, 1, 1] + [-1] * 55
+    assert [part.shape for part in talk] == [(61,)] * 3
+
+
+def test_a_mixed_run_goes_on_and_knows_both_afterwards(tmp_path: Path) -> None:
+    talk, text = document([("user", "ab?"), ("assistant", "cd")]), Document("zyxw vuts", name="plain")
+    how = {"batch_size": 2, "length": 30, "seed": 0, "progress": False, "precision": "float32", "lr": 0.006}
+    how |= {"schedule": lambda step: 1.0, "checkpoint_dir": tmp_path / "run"}
+    before = generator().score(text.text).bits_per_byte
+    for steps in (30, 100):
+        gen = generator()
+        history = gen.fit(Corpus.of([text, talk]), steps=steps, held_out=[talk, text], **how)
+    assert history.steps[:2] == (3, 6)  # a tenth of the first part
+    said = gen.chat([{"role": "user", "content": "ab?"}], sampler=aigc.sampling.Greedy(), max_new_tokens=8)
+    assert (said.text, said.finish_reason) == (" cd", "eos")
+    assert gen.score(text.text).bits_per_byte < before / 4
+    with pytest.raises(DataError, match="changed since"):
+        generator().fit(Corpus.of([Document("another", name="plain"), talk]), steps=110, **how)
+    with pytest.raises(ParameterError, match="packing"):
+        generator().fit(Corpus.of([text, talk]), steps=110, packing="concatenate", **how)
+
+
+def test_conversations_are_never_cut() -> None:
+    talks = Corpus.of([document(TALKS[2])])
+    with pytest.raises(ParameterError, match="packing must be left out with conversations"):
+        generator().fit(talks, steps=1, batch_size=1, length=60, packing="concatenate")

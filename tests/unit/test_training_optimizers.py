@@ -1,5 +1,6 @@
 """`MuonAdamW`: each part moves as its own optimizer would, and a run with it is resumed."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,37 @@ def test_a_cut_run_ends_as_an_uncut_one(cut: int, tmp_path: Path) -> None:
     run(first, cut, checkpoint_dir=tmp_path)
     run(second, 8, checkpoint_dir=tmp_path)
     assert all(map(torch.equal, whole.state_dict().values(), second.state_dict().values()))
+
+
+OTHERS: dict[str, tuple[Callable[[nn.Module], torch.optim.Optimizer], str]] = {
+    "kind": (lambda module: torch.optim.AdamW(module.parameters(), lr=0.01), "got 'AdamW of"),
+    "nearly": (lambda module: torch.optim.RAdam(module.parameters(), lr=0.01), "got 'RAdam of"),
+    "groups": (lambda module: torch.optim.Adam([{"params": [p]} for p in module.parameters()], lr=0.01), r"of 1 \+ 1 "),
+    "fewer": (lambda module: torch.optim.Adam(list(module.parameters())[1:], lr=0.01), "Adam of 3 parameters"),
+    "muon": (lambda module: MuonAdamW(module.parameters(), lr=0.01), r"got 'MuonAdamW of 2 \+ 2 parameters"),
+}
+
+
+@pytest.mark.parametrize("other", [*OTHERS, "back", "precision"])
+def test_a_run_with_another_optimizer_is_refused_and_changes_nothing(other: str, tmp_path: Path) -> None:
+    def run(module: nn.Module, optimizer: torch.optim.Optimizer, precision: str = "float32") -> None:
+        phase = Phase("p", lambda x, noise: module(x).square().mean(), optimizer=optimizer, precision=precision)
+        how: dict[str, Any] = {"modules": {"net": module}, "batch_size": 4, "steps": 2, "seed": 0, "progress": False}
+        fit([phase], torch.ones(8, 3), checkpoint_dir=tmp_path, **how)
+
+    first, second = net(), net()
+    make, message = OTHERS["muon" if other == "back" else other if other in OTHERS else "kind"]
+    adam = torch.optim.Adam(first.parameters(), lr=0.01)
+    run(first, make(first) if other == "back" else adam)
+    before = {name: value.clone() for name, value in second.state_dict().items()}
+    adam = torch.optim.Adam(second.parameters(), lr=0.01)
+    given = make(second) if other in OTHERS else adam
+    shown = {"back": "has the optimizer MuonAdamW of", "precision": "'p' is not in float16, got 'float16'"}
+    with pytest.raises(ParameterError, match=shown.get(other, message)) as caught:
+        run(second, given, "float16" if other == "precision" else "float32")
+    assert "a new folder" in str(caught.value)
+    assert all(torch.equal(value, before[name]) for name, value in second.state_dict().items())
+    assert not adam.state
 
 
 def test_without_matrices_it_says_so() -> None:

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -13,7 +13,7 @@ from aigc._models.data import Transform, check, check_told, check_type, first, p
 from aigc.gan.files import loss_config, penalty_config
 from aigc.gan.penalties import R1, R2, Penalty, annealed, balance, default_gamma
 from aigc.gan.playing import discriminator_loss, generator_loss
-from aigc.training import EMA, Cosine, Every, History, Logger, Phase, Schedule, Stream, batches
+from aigc.training import EMA, Cosine, Every, History, Logger, Phase, RunOptions, Schedule, Stream, batches
 from aigc.training import fit as run
 from aigc.training.pieces import length
 from aigc.training.progress import Watcher
@@ -28,29 +28,13 @@ Optimizer = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 _NONE = 1e-9  # the half-life, in examples, of an average that is the weights themselves
 
 
-class FitOptions(TypedDict, total=False):
+class FitOptions(RunOptions, total=False):
     """What `GAN.fit` takes besides data: see `fit`."""
 
-    steps: int | None
-    epochs: float | None
-    batch_size: int
-    seed: int | None
     lr: float | tuple[float, float]
-    schedule: Schedule | None
     optimizer: Optimizer | None
     transform: Transform | None
     critics: int
-    average: float | None
-    accumulate: int
-    clip: float | None
-    precision: str
-    checkpoint_dir: str | Path | None
-    checkpoint_every: int
-    log_every: int
-    loggers: Sequence[Logger]
-    every: Sequence[Every]
-    progress: Watcher
-    workers: int
 
 
 def fit(

@@ -41,10 +41,14 @@ results.py         what comes back
 learning.py        how a model learns from texts
 material.py        texts as windows to train on
 conversations.py   conversations likewise: the answers alone are learned
+mixtures.py        both together
 network_loss.py    a model as a loss of windows; losses.py, without all logits at once
 held_out.py        texts that are looked at meanwhile
+sharding.py        a model in shards, over several processes
 scratch.py         a model for a corpus, untrained
 adapters.py        LoRA
+adapter_notes.py   chat templates and manifests of adapters
+adapter_files.py   its files, and which settings of peft are read
 provenance.py      what a model was trained on, in its folder
 evaluating.py      how good a model is, by held-out text
 evaluation.py      what was found, and its report

@@ -15,34 +15,18 @@ from torch import nn
 
 from aigc import checkpoint, random
 from aigc._checks import fail, fail_type, integer, number
-from aigc.device import preserved_environment, seeded_rng
+from aigc.device import seeded_rng
 from aigc.errors import ModelFileError
+from aigc.text import provenance
+from aigc.text.adapter_files import CONFIG, PREFIX, READ, TEMPLATE, WEIGHTS, checked, lora_config
+from aigc.text.adapter_notes import Notes
 
 if TYPE_CHECKING:
     from aigc.text.generator import Generator
 
 __all__ = ["Adapters", "LoRA"]
 
-_CONFIG, _WEIGHTS, _TEMPLATE = "adapter_config.json", "adapter_model.safetensors", "chat_template.jinja"
-_PREFIX = "base_model.model."  # that peft's own wrapper puts before every name in its files
 _TRAINED = "_trained_without_adapters"  # of the model: what required gradients before there were adapters
-_READ = (
-    "r",
-    "lora_alpha",
-    "lora_dropout",
-    "target_modules",
-    "use_rslora",
-    "rank_pattern",
-    "alpha_pattern",
-    "fan_in_fan_out",
-)
-_HARMLESS = {
-    "bias": "none",
-    "modules_to_save": None,
-    "use_dora": False,
-    "layers_to_transform": None,
-    "init_lora_weights": True,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +65,10 @@ class LoRA:
 
 class Adapters:
     """The adapters of a model: `gen.adapters`.
+
+    Each has a chat template and remembers what it was trained on: while it is in use, `gen.tokenizer.chat_template` is its
+    own, and `gen.trained_on` goes on with its manifests behind those of the model. What is set meanwhile is the adapter's;
+    without it both are the model's own again.
 
     Args:
         gen: Whose model it is. While there are adapters the model itself is not trained.
@@ -138,8 +126,9 @@ class Adapters:
             self._check(name)
         for layer in self._layers():
             layer.enable_adapters(name is not None)
-            if name is not None and name in layer.r:
-                layer.set_adapter(name)
+            if name is not None:
+                layer.set_adapter(name)  # also where it changes nothing: another one would be left in use there
+        Notes.of(self._gen).switch(self._gen, name)
         trained = vars(self._gen.model).get(_TRAINED, ())
         for place, parameter in self._gen.model.named_parameters():
             whose = _adapter_of(place)
@@ -147,6 +136,8 @@ class Adapters:
 
     def merge(self) -> None:
         """Adds the adapter in use into the model's matrices, and removes all adapters.
+
+        Its chat template is the model's then, and the model was trained on what the adapter was trained on.
 
         Raises:
             ParameterError: If none is in use.
@@ -165,12 +156,24 @@ class Adapters:
             layer.merge(adapter_names=[name])
         self._unwrap(found)
 
-    def remove(self) -> None:
-        """Removes all adapters; the model is as it was."""
+    def remove(self, *, name: str | None = None) -> None:
+        """Removes an adapter, or all; without any the model is as it was.
+
+        Args:
+            name: Which; None takes all. Where it is in use, none is in use afterwards.
+
+        Raises:
+            ParameterError: If there is none of that name.
+        """
+        if name is not None:
+            self._check(name)
+            self._take_out(name, None if self.active == name else self.active)
+            return
+        Notes.of(self._gen).switch(self._gen, None)
         self._unwrap([(place, module) for place, module in self._gen.model.named_modules() if _is_layer(module)])
 
     def save(self, folder: str | Path, *, name: str | None = None) -> None:
-        """Writes an adapter, in peft's form, with the chat template that it was trained with, all or nothing.
+        """Writes an adapter, in peft's form, with its chat template and what it was trained on, all or nothing.
 
         Args:
             folder: A new or empty folder, or one written by aigc, which is replaced.
@@ -185,16 +188,20 @@ class Adapters:
         if chosen is None:
             raise fail("name", "given, where no adapter is in use", None)
         self._check(chosen)
+        note = Notes.of(self._gen).note(self._gen, chosen)
         state = get_peft_model_state_dict(self._gen.model, adapter_name=chosen)
         config = {key: sorted(value) if isinstance(value, set) else value for key, value in self._configs()[chosen].items()}
         with checkpoint.atomic_folder(folder) as beside:
-            save_file({_PREFIX + key: value.detach().cpu().contiguous() for key, value in state.items()}, beside / _WEIGHTS)
-            (beside / _CONFIG).write_text(json.dumps({"peft_type": "LORA", **config}, indent=1) + "\n")
-            if self._gen.tokenizer.chat_template:
-                (beside / _TEMPLATE).write_text(self._gen.tokenizer.chat_template, encoding="utf-8")
+            save_file({PREFIX + key: value.detach().cpu().contiguous() for key, value in state.items()}, beside / WEIGHTS)
+            (beside / CONFIG).write_text(json.dumps({"peft_type": "LORA", **config}, indent=1) + "\n")
+            if note.template:
+                (beside / TEMPLATE).write_text(note.template, encoding="utf-8")
+            provenance.write(beside, note.trained_on)
 
     def load(self, folder: str | Path, *, name: str | None = None) -> None:
-        """Reads an adapter that `save` or peft wrote, and takes it into use, with its chat template if it has one.
+        """Reads an adapter that `save` or peft wrote, and takes it into use.
+
+        A chat template that is with it is in use with it, and so is what it was trained on, behind `gen.trained_on`.
 
         Args:
             folder: Where it is.
@@ -206,42 +213,41 @@ class Adapters:
         """
         place = Path(folder)
         checkpoint.verify(place)
-        config = _checked(checkpoint.read_json(place / _CONFIG), place)
+        config, manifests = checked(checkpoint.read_json(place / CONFIG), place), provenance.read(place)
         try:
-            found = load_file(place / _WEIGHTS)
+            found = load_file(place / WEIGHTS)
         except Exception as error:
-            raise ModelFileError(f"{place / _WEIGHTS} cannot be read: {error} Save the adapter again.") from error
+            raise ModelFileError(f"{place / WEIGHTS} cannot be read: {error} Save the adapter again.") from error
         chosen, before = place.name if name is None else name, self.active
         try:
             self._inject(chosen, config, 0)
         except (TypeError, AttributeError) as error:
-            raise ModelFileError(f"{place / _CONFIG} is damaged: {error}. Save the adapter again.") from error
+            raise ModelFileError(f"{place / CONFIG} is damaged: {error}. Save the adapter again.") from error
         from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
         try:
             own = get_peft_model_state_dict(self._gen.model, adapter_name=chosen)
-            expected = {_PREFIX + key: tuple(value.shape) for key, value in own.items()}
-            checkpoint.check_state(expected, found, source=str(place / _WEIGHTS))
-            state = {key.removeprefix(_PREFIX): value for key, value in found.items()}
+            expected = {PREFIX + key: tuple(value.shape) for key, value in own.items()}
+            checkpoint.check_state(expected, found, source=str(place / WEIGHTS))
+            state = {key.removeprefix(PREFIX): value for key, value in found.items()}
             set_peft_model_state_dict(self._gen.model, state, adapter_name=chosen)
-            template = (place / _TEMPLATE).read_text(encoding="utf-8") if (place / _TEMPLATE).exists() else None
+            template = (place / TEMPLATE).read_text(encoding="utf-8") if (place / TEMPLATE).exists() else None
         except BaseException:
-            self._undo(chosen, before)
+            self._take_out(chosen, before)
             raise
+        self.use(chosen)
+        self._gen.trained_on += manifests
         if template is not None:
             self._gen.tokenizer.chat_template = template
-        self.use(chosen)
 
     def _inject(self, name: str, config: Mapping[str, Any], seed: int) -> None:
-        try:
-            with preserved_environment():  # accelerate, which peft brings in, sets variables
-                from peft import LoraConfig, inject_adapter_in_model
-        except ImportError:
-            raise ImportError("adapters need peft: pip install 'aigc[lora]'") from None
+        config_of = lora_config()
+        from peft import inject_adapter_in_model
+
         if not isinstance(name, str) or not name.replace("-", "").replace("_", "").isalnum() or name in self.names:
             raise fail("name", "a new one, of letters, digits, - and _", name)
         transposed = any(type(module).__name__ == "Conv1D" for module in self._gen.model.modules())
-        made = LoraConfig(**{"fan_in_fan_out": transposed, **config})
+        made = config_of(**{"fan_in_fan_out": transposed, **config})
         device = next(self._gen.model.parameters()).device
         model: Any = self._gen.model
         active, names = self.active, self.names
@@ -254,7 +260,7 @@ class Adapters:
             model.peft_config = others | model.peft_config
         except BaseException as error:
             model.peft_config = others
-            self._undo(name, active)
+            self._take_out(name, active)
             if isinstance(error, ValueError):
                 raise fail("targets", "names of linear maps of the model", config["target_modules"], str(error)) from error
             raise
@@ -266,7 +272,7 @@ class Adapters:
         found = {}
         for name, config in vars(self._gen.model).get("peft_config", {}).items():
             known = config.to_dict()
-            found[name] = {key: known[key] for key in _READ if known.get(key) is not None}
+            found[name] = {key: known[key] for key in READ if known.get(key) is not None}
         return found
 
     def _placed(self) -> list[tuple[str, Any]]:
@@ -279,18 +285,20 @@ class Adapters:
         if name not in self.names:
             raise fail("name", f"one of {', '.join(self.names) or 'none, for there is no adapter'}", name)
 
-    def _undo(self, name: str, before: str | None) -> None:
-        """Takes an adapter out that could not be made, and the one before it into use."""
+    def _take_out(self, name: str, after: str | None) -> None:
+        """Removes an adapter, even one that is half made, and takes another one into use."""
         vars(self._gen.model).get("peft_config", {}).pop(name, None)
         if not self.names:
             self.remove()
             return
         for place, layer in self._placed():
             if name in layer.r:
+                layer.set_adapter([used for used in layer.active_adapters if used != name])  # else peft warns
                 layer.delete_adapter(name)
             if not layer.r:
                 self._put(place, layer.get_base_layer())
-        self.use(before)
+        self.use(after)
+        Notes.of(self._gen).kept.pop(name, None)
 
     def _put(self, place: str, module: nn.Module) -> None:
         parent, _, last = place.rpartition(".")
@@ -301,6 +309,7 @@ class Adapters:
         for place, layer in found:
             self._put(place, layer.get_base_layer())
         vars(model).pop("peft_config", None)
+        Notes.of(self._gen).forget(self._gen)
         trained = vars(model).pop(_TRAINED, None)
         for place, parameter in model.named_parameters():
             parameter.requires_grad_(trained is None or place.replace(".base_layer", "") in trained)
@@ -322,20 +331,3 @@ def _adapter_of(place: str) -> str | None:
     """Whose a parameter is: `...lora_A.NAME.weight`, `...lora_embedding_A.NAME`; None of the model's own."""
     parts = place.split(".")
     return next((parts[i + 1] for i, part in enumerate(parts[:-1]) if part.startswith("lora_")), None)
-
-
-def _checked(config: Mapping[str, Any], place: Path) -> dict[str, Any]:
-    """What we take from a configuration; what would change the adapter and is not known here is refused."""
-    if config.get("peft_type") != "LORA":
-        raise ModelFileError(f"{place} holds an adapter of type {config.get('peft_type')!r}, not LORA.")
-    odd = [key for key, usual in _HARMLESS.items() if config.get(key, usual) not in (usual, None, [])]
-    if odd:
-        raise ModelFileError(
-            f"{place} has {', '.join(odd)}, which are not read here. Merge it by peft, and load the model."
-        )
-    found = {key: config[key] for key in _READ if config.get(key) is not None}
-    try:
-        integer("r", found.get("r"), low=1, high=65_536)
-    except ValueError as error:
-        raise ModelFileError(f"{place / _CONFIG} is damaged: {error}") from error
-    return found

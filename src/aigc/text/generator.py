@@ -69,7 +69,7 @@ class Generator:
     ) -> None:
         self._network, self._vocabulary = adapt(model, tokenizer, infilling=infilling)
         self._engine = Engine(self._network, self._vocabulary)
-        self.trained_on: tuple[Manifest, ...] = ()  # what documents, as far as we know; kept with the model
+        self.trained_on: tuple[Manifest, ...] = ()  # what documents, as far as we know, those of the adapter in use too
 
     @classmethod
     def default(cls, *, device: str | torch.device = "auto", dtype: str | torch.dtype = "auto") -> Self:

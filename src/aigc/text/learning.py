@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +16,12 @@ from aigc._checks import fail, integer, number
 from aigc.data.text import Manifest, Packing, Window
 from aigc.errors import ModelError
 from aigc.text._transformers import TransformersNetwork
+from aigc.text.adapter_notes import Notes
 from aigc.text.held_out import MOST, HeldOut, bits_per_byte
 from aigc.text.material import Material, Texts, material
 from aigc.text.network_loss import WindowLoss
 from aigc.text.sharding import Shards, gather, gathered_at_end, gathered_before
-from aigc.training import EMA, Every, History, Linear, Logger, Loss, MuonAdamW, Noise, Phase, Schedule
+from aigc.training import EMA, Every, History, Linear, Logger, Loss, MuonAdamW, Noise, Phase, RunOptions, Schedule
 from aigc.training import fit as run
 from aigc.training.pieces import processes
 from aigc.training.progress import Watcher
@@ -37,35 +38,19 @@ _LOOKS = 10  # at held-out texts in a run, unless told otherwise
 _FORGOTTEN = 1.05  # times the bits per byte of before
 
 
-class FitOptions(TypedDict, total=False):
+class FitOptions(RunOptions, total=False):
     """What `Generator.fit` takes besides data: see `fit`."""
 
-    epochs: float | None
-    steps: int | None
-    batch_size: int
     length: int | None
-    packing: Packing
+    packing: Packing | None
     held_out: Texts | None
     general: Texts | None
     look_every: int | None
     patience: int | None
-    seed: int | None
     lr: float | None
-    schedule: Schedule | None
     optimizer: Optimizer | None
     weight_decay: float
-    average: float | None
-    accumulate: int
-    clip: float | None
-    precision: str
     sharded: bool
-    checkpoint_dir: str | Path | None
-    checkpoint_every: int
-    log_every: int
-    loggers: Sequence[Logger]
-    every: Sequence[Every]
-    progress: Watcher
-    workers: int
 
 
 def fit(
@@ -76,7 +61,7 @@ def fit(
     steps: int | None = None,
     batch_size: int = 16,
     length: int | None = None,
-    packing: Packing = "best-fit",
+    packing: Packing | None = None,
     held_out: Texts | None = None,
     general: Texts | None = None,
     look_every: int | None = None,
@@ -108,12 +93,14 @@ def fit(
         gen: What is trained; its model is changed in place, and at the end in the type that it had.
         data: A path of files of text, or of a folder of token files; documents, strings or `Document`s; a `Corpus`; or
             `Tokens` or `Packed` windows of one. Documents with turns are conversations, written by the tokenizer's chat
-            template, of which the answers alone are learned.
+            template, of which the answers alone are learned; beside them, plain texts are learned whole. Every token that
+            is predicted counts the same.
         epochs: Of the whole run; 3, if neither this nor `steps` is given.
         steps: Of the whole run, in place of `epochs`.
         batch_size: Windows of a batch.
         length: Tokens of a window; by default the model's context, at most 512.
-        packing: `"best-fit"` cuts no text that fits a window; `"concatenate"` fills every window.
+        packing: `"best-fit"` cuts no text that fits a window; `"concatenate"` fills every window. None is the first, or
+            how windows are packed that are given as such.
         held_out: Texts that are not trained on. They are looked at at intervals; the weights that predicted them best are
             those the model has at the end. `History.values["held_out"]` are bits per byte.
         general: Other texts, looked at before and after: where they are predicted much worse then, a warning says so.
@@ -225,7 +212,7 @@ def _materials(
     data: Sequence[Texts | None],
     *,
     length: int | None,
-    packing: Packing,
+    packing: Packing | None,
     folder: Path | None,
 ) -> list[Material | None]:
     """Windows of the texts to train on, of those held out, and of general ones; the first are kept for a resumed run."""
@@ -297,7 +284,8 @@ def _resting(model: nn.Module, do: Callable[[int], object], step: int) -> object
 
 
 def _note(gen: "Generator", manifest: Manifest) -> None:
-    if gen.trained_on[-1:] != (manifest,):
+    notes = Notes.of(gen)
+    if notes.note(gen, notes.used).trained_on[-1:] != (manifest,):  # of the adapter, where one is trained
         gen.trained_on += (manifest,)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from aigc._checks import fail, fail_type, integer
 from aigc.data.text import (
@@ -22,6 +22,7 @@ from aigc.data.text import (
     write_tokens,
 )
 from aigc.text.conversations import Conversations, conversations
+from aigc.text.mixtures import Mixture, Turned, plain, talks
 
 if TYPE_CHECKING:
     from aigc.text.generator import Generator
@@ -46,7 +47,7 @@ class Material:
         identity: What a run must have in common with the one it resumes.
     """
 
-    windows: Packed | Conversations
+    windows: Packed | Conversations | Mixture
     targets: int
     manifest: Manifest
     bytes: int
@@ -55,7 +56,7 @@ class Material:
 
 @contextmanager
 def material(
-    gen: "Generator", data: Texts, *, length: int | None, packing: Packing, folder: Path | None, aside: bool = False
+    gen: "Generator", data: Texts, *, length: int | None, packing: Packing | None, folder: Path | None, aside: bool = False
 ) -> Iterator[Material]:
     """Makes windows of data; token files that had to be written for it are removed afterwards, unless there is a folder.
 
@@ -63,17 +64,22 @@ def material(
         gen: Whose tokenizer is taken.
         data: A path of texts, or of a folder of token files; documents; a `Corpus`; or what is made of one.
         length: Targets of a window; None takes the model's context, at most 512.
-        packing: As for `aigc.data.pack`.
+        packing: As for `aigc.data.pack`; None is `"best-fit"`, or what windows that are given have.
         folder: Where token files are kept for a run that is resumed. Those that are there must be of the same corpus.
         aside: Whether the texts are only looked at: they may be few.
 
     Raises:
         DataError: If there is too little text, a file cannot be read, or the corpus is another than that of the folder.
-        ParameterError: If the length exceeds the context.
+        ParameterError: If the length exceeds the context, or what is given as windows has another length or packing.
     """
+    if packing not in (None, *get_args(Packing)):
+        raise fail("packing", "'best-fit' or 'concatenate'", packing)
     if isinstance(data, Packed):
         if length not in (None, data.length):
             raise fail("length", f"left out with windows of {data.length}", length)
+        if packing not in (None, data.how):
+            cure = f"Make them by pack(..., how={packing!r}), or leave packing out."
+            raise fail("packing", f"left out with windows that are packed {data.how!r}", packing, cure)
         window_length(gen, data.length)
         _check(gen, data.tokens)
         yield _material(data)
@@ -86,30 +92,37 @@ def material(
         return
     corpus = _corpus(data)
     first = next(iter(corpus), None)
-    if first is not None and first.turns:
-        yield _of_conversations(gen, corpus, size)
-        return
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary if folder is None else folder) / _FILE
-        if place.is_dir():
-            tokens = Tokens.open(place)
-            tokens.check_tokenizer(gen.tokenizer)
-            tokens.manifest().check(corpus)
+        tokens = None if first is not None and first.turns else _written(gen, plain(corpus, all_of_it=True), place)
+        if tokens is None:
+            yield _of_conversations(gen, corpus, place, size=size, packing=packing, aside=aside)
         else:
-            end = gen.tokenizer.eos_token_id
-            if end is None:
-                cure = "Set gen.tokenizer.eos_token to the token that ends texts."
-                raise fail("tokenizer", "one with a token that ends texts", "none", cure)
-            tokens = write_tokens(
-                corpus, place, tokenizer=gen.tokenizer, end=end, vocabulary=_vocabulary(gen), progress=False
-            )
-        yield _material(_packed(tokens, size, packing, aside))
+            yield _material(_packed(tokens, size, packing, aside))
 
 
-def _packed(tokens: Tokens, size: int, packing: Packing, aside: bool) -> Packed:
+def _written(gen: "Generator", corpus: Corpus, place: Path) -> Tokens | None:
+    """Token files of a corpus; None if a conversation is met in it."""
+    end = gen.tokenizer.eos_token_id
+    if end is None:
+        cure = "Set gen.tokenizer.eos_token to the token that ends texts."
+        raise fail("tokenizer", "one with a token that ends texts", "none", cure)
+    try:
+        if not place.is_dir():
+            how: dict[str, Any] = {"end": end, "vocabulary": _vocabulary(gen), "progress": False}
+            return write_tokens(corpus, place, tokenizer=gen.tokenizer, **how)
+        tokens = Tokens.open(place)
+        tokens.check_tokenizer(gen.tokenizer)
+        tokens.manifest().check(corpus)
+    except Turned:
+        return None
+    return tokens
+
+
+def _packed(tokens: Tokens, size: int, packing: Packing | None, aside: bool) -> Packed:
     if aside:
         size = max(2, min(size, tokens.count + len(tokens)))
-    return pack(tokens, length=size, how=packing)
+    return pack(tokens, length=size, how="best-fit" if packing is None else packing)
 
 
 def _check(gen: "Generator", tokens: Tokens) -> None:
@@ -155,15 +168,30 @@ def _material(windows: Packed) -> Material:
     return Material(windows, windows.targets, manifest, windows.tokens.bytes, same)
 
 
-def _of_conversations(gen: "Generator", corpus: Corpus, size: int) -> Material:
-    found = conversations(gen.tokenizer, gen._vocabulary, corpus, length=size)
-    summary = corpus.summary()
+def _of_conversations(
+    gen: "Generator", corpus: Corpus, place: Path, *, size: int, packing: Packing | None, aside: bool
+) -> Material:
+    """Conversations, and the plain texts that are among them."""
+    found, texts = conversations(gen.tokenizer, gen._vocabulary, talks(corpus), length=size), plain(corpus)
+    tokens = None if next(iter(texts), None) is None else _written(gen, texts, place)
+    if tokens is None and not aside and packing not in (None, "best-fit"):
+        raise fail("packing", "left out with conversations, which are never cut", packing)
+    windows = found if tokens is None else Mixture(found, _packed(tokens, size, packing, True))
+    counts, lengths = iter(found.counts), iter(() if tokens is None else tokens.lengths().tolist())
     entries = tuple(
-        Entry(one.name, one.source, one.licence, one.sha256, len(one.text), len(one.text.encode()), count)
-        for one, count in zip(corpus, found.counts, strict=True)
+        Entry(
+            one.name,
+            one.source,
+            one.licence,
+            one.sha256,
+            len(one.text),
+            len(one.text.encode()),
+            next(counts if one.turns else lengths),
+        )
+        for one in corpus
     )
-    manifest = Manifest(
-        summary.sha256, tokenizer_hash(gen.tokenizer.backend_tokenizer), _vocabulary(gen), corpus.history, entries
-    )
-    same = {"corpus": summary.sha256, "length": size, "packing": "conversations", "template": gen.tokenizer.chat_template}
-    return Material(found, found.targets, manifest, found.bytes, same)
+    kinds = tokenizer_hash(gen.tokenizer.backend_tokenizer), _vocabulary(gen)
+    manifest = Manifest(corpus.summary().sha256, *kinds, corpus.history, entries)
+    packed = "conversations" if isinstance(windows, Conversations) else f"conversations and {windows.texts.how}"
+    same = {"corpus": manifest.corpus, "length": size, "packing": packed, "template": gen.tokenizer.chat_template}
+    return Material(windows, windows.targets, manifest, windows.bytes, same)

@@ -10,7 +10,7 @@ schedules.py    numbers by step
 ema.py          averages of weights
 optimizers.py   Muon for matrices, AdamW for the rest
 state.py        checkpoints
-fit.py          a whole run; logs.py and progress.py, where its numbers go
+fit.py          a whole run; logs.py and progress.py, where its numbers go; options.py, what every model's fit takes
 resting.py      modules that are looked at meanwhile
 """
 
@@ -28,6 +28,7 @@ from aigc.training.logs import CSVLogger, Logger, TensorBoardLogger
 from aigc.training.loop import train
 from aigc.training.noise import Noise
 from aigc.training.optimizers import MuonAdamW
+from aigc.training.options import RunOptions
 from aigc.training.phases import Loss, Phase, Step, decay_groups
 from aigc.training.pieces import Processes, processes
 from aigc.training.progress import Progress
@@ -55,6 +56,7 @@ __all__ = [
     "Processes",
     "Progress",
     "Run",
+    "RunOptions",
     "Schedule",
     "Step",
     "Stop",

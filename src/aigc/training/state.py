@@ -79,6 +79,9 @@ class Run:
             "step": step,
             "identity": dict(self.identity),
             "optimizers": optimizers,
+            "kinds": {
+                phase.name: type(phase.optimizer).__name__ for phase in self.phases
+            },  # to be compared, never imported
             "scalers": {phase.name: phase.scaler.state_dict() for phase in self.phases if phase.scaler is not None},
             "examples": {name: ema.examples for name, ema in self.averages.items()},
             "history": history,
@@ -97,7 +100,7 @@ class Run:
 
         Raises:
             ModelFileError: If a checkpoint is of another model.
-            ParameterError: If it is of a run with another seed, batch size or phases.
+            ParameterError: If it is of a run with another seed, batch size, phases or optimizers; nothing is changed then.
         """
         for place in reversed(_found(folder)):
             try:
@@ -121,6 +124,8 @@ class Run:
         expected |= {f"average.{n}.{k}": tuple(v.shape) for n, e in self.averages.items() for k, v in e.state().items()}
         tensors = {name: value for name, value in found.tensors.items() if not name.startswith("optimizer.")}
         checkpoint.check_state(expected, tensors, source=str(place))
+        for phase in self.phases:
+            _check_optimizer(phase, found)
 
     def _restore(self, found: checkpoint.Checkpoint) -> None:
         for name, module in self.modules.items():
@@ -129,11 +134,35 @@ class Run:
         for name, ema in self.averages.items():
             ema.restore(_under(found.tensors, f"average.{name}."), found.config["examples"][name])
         for phase in self.phases:
-            tensors = _under(found.tensors, f"optimizer.{phase.name}.")
-            state = _unflat(found.config["optimizers"][phase.name], tensors)
-            phase.optimizer.load_state_dict(_cut(state, phase.optimizer))
+            phase.optimizer.load_state_dict(_cut(_state_of(phase, found), phase.optimizer))
             if phase.scaler is not None:
                 phase.scaler.load_state_dict(found.config["scalers"][phase.name])
+
+
+def _state_of(phase: Phase, found: checkpoint.Checkpoint) -> Any:
+    return _unflat(found.config["optimizers"][phase.name], _under(found.tensors, f"optimizer.{phase.name}."))
+
+
+def _check_optimizer(phase: Phase, found: checkpoint.Checkpoint) -> None:
+    """An optimizer goes on with the state of one of its kind, with as many parameters in as many groups, and no other."""
+    kind = type(phase.optimizer).__name__
+    before = found.config.get("kinds", {}).get(phase.name, kind), _groups(_state_of(phase, found))
+    now = kind, _groups(phase.optimizer.state_dict())
+    if before != now:
+        said, shown = (f"{name} of {' + '.join(map(str, sizes))} parameters" for name, sizes in (before, now))
+        cure = "Take that optimizer again, or a new folder for a new run."
+        raise fail("checkpoint_dir", f"of a run whose phase {phase.name!r} has the optimizer {said}", shown, cure)
+    scaled = phase.name in found.config["scalers"]
+    if scaled != (phase.scaler is not None):
+        said, cure = ("in float16" if scaled else "not in float16"), "Take that precision again, or a new folder."
+        raise fail("checkpoint_dir", f"of a run whose phase {phase.name!r} is {said}", phase.precision, cure)
+
+
+def _groups(state: Any) -> list[int]:
+    """How many parameters each group has, of an optimizer or of several in one."""
+    if isinstance(state, Mapping):
+        return [len(state["params"])] if "params" in state else [n for value in state.values() for n in _groups(value)]
+    return [n for value in state for n in _groups(value)] if isinstance(state, list | tuple) else []
 
 
 def _found(folder: str | Path) -> list[Path]:

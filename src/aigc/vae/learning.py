@@ -4,14 +4,14 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from aigc._models.data import LOOKED_AT, Transform, check, check_told, check_type, first, parts, source, transformed
 from aigc._models.data import Model as Seen
-from aigc.training import EMA, Every, History, Logger, Loss, Noise, Phase, Schedule
+from aigc.training import EMA, Every, History, Logger, Loss, Noise, Phase, RunOptions, Schedule
 from aigc.training import fit as run
 from aigc.training.progress import Watcher
 from aigc.vae.bounds import elbo
@@ -63,28 +63,12 @@ class Task:
     warning: Callable[[Tensor, Tensor | None], str | None] | None = None
 
 
-class FitOptions(TypedDict, total=False):
+class FitOptions(RunOptions, total=False):
     """What `VAE.fit` takes besides data: see `fit`."""
 
-    epochs: float | None
-    steps: int | None
-    batch_size: int
-    seed: int | None
     lr: float
-    schedule: Schedule | None
     optimizer: Optimizer | None
     transform: Transform | None
-    average: float | None
-    accumulate: int
-    clip: float | None
-    precision: str
-    checkpoint_dir: str | Path | None
-    checkpoint_every: int
-    log_every: int
-    loggers: Sequence[Logger]
-    every: Sequence[Every]
-    progress: Watcher
-    workers: int
 
 
 def fit(

@@ -3,7 +3,8 @@
 import json
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from hashlib import sha256
 from types import NoneType
 from typing import Any
 
@@ -79,6 +80,24 @@ class Manifest:
         """How many documents there are of each licence; None stands for those of which nobody said."""
         return dict(Counter(entry.licence for entry in self.documents))
 
+    def by_source(self) -> "Manifest":
+        """Makes one entry of all documents of a source and a licence: what is left of a corpus too large to be listed.
+
+        An entry has the sums of what it is made of, and the hash that `Corpus.summary` gives of its documents. `check`
+        needs the whole, and names everything as changed.
+
+        Example:
+            >>> digest = Document("春").sha256
+            >>> entries = [Entry(name, "poems.tsv", "CC0", digest, 1, 3, 1) for name in "ab"]
+            >>> [one] = Manifest("0" * 64, "0" * 64, 256, (), tuple(entries)).by_source().documents
+            >>> one.name, one.source, one.bytes
+            ('2 documents', 'poems.tsv', 6)
+        """
+        groups: dict[tuple[str, str | None], list[Entry]] = {}
+        for entry in self.documents:
+            groups.setdefault((entry.source, entry.licence), []).append(entry)
+        return replace(self, documents=tuple(_joined(entries) for entries in groups.values()))
+
     def to_json(self) -> str:
         """The manifest as JSON."""
         return json.dumps(asdict(self), ensure_ascii=False)
@@ -119,6 +138,14 @@ class Manifest:
         parts = [_listed(what, names) for what, names in (("changed", changed), ("removed", removed), ("added", added))]
         found = "; ".join(part for part in parts if part) or "the same documents stand in another order"
         raise DataError(f"the corpus changed since: {found}. Train anew, or go on with the corpus as it was.")
+
+
+def _joined(entries: list[Entry]) -> Entry:
+    if len(entries) == 1:
+        return entries[0]
+    digest = sha256(b"".join(bytes.fromhex(entry.sha256) for entry in entries)).hexdigest()
+    sums = [sum(counts) for counts in zip(*((one.characters, one.bytes, one.tokens) for one in entries), strict=True)]
+    return Entry(f"{len(entries):,} documents", entries[0].source, entries[0].licence, digest, *sums)
 
 
 def _listed(what: str, names: list[tuple[str, str]]) -> str:
