@@ -426,3 +426,16 @@ def test_from_scratch_repeats(tmp_path: Path) -> None:
             aigc.Generator.from_scratch(corpus, **bad)
     with pytest.raises(DataError, match="at least one document"):
         aigc.Generator.from_scratch(Corpus.of(["a"]).where(lambda document: False))
+
+
+def test_a_new_model_takes_larger_steps_until_a_run_has_ended() -> None:
+    def trained(*rates: float | None) -> list[torch.Tensor]:
+        gen = aigc.Generator.from_scratch(Corpus.of(POEMS), parameters=60_000, device="cpu")
+        for lr in rates:
+            gen.fit(POEMS * 2, steps=2, lr=lr, **HOW)
+        return weights(gen)
+
+    new = aigc.Generator.from_scratch(Corpus.of(POEMS), parameters=60_000, device="cpu")
+    large, small = (rate / new.model.config.hidden_size**0.5 for rate in (0.06, 0.02))
+    assert all(map(torch.equal, trained(None, None), trained(large, small)))
+    assert not all(map(torch.equal, trained(None), trained(small)))

@@ -20,6 +20,7 @@ from aigc.text.adapter_notes import Notes
 from aigc.text.held_out import MOST, HeldOut, bits_per_byte
 from aigc.text.material import Material, Texts, material
 from aigc.text.network_loss import WindowLoss
+from aigc.text.scratch import is_new, no_longer_new
 from aigc.text.sharding import Shards, gather, gathered_at_end, gathered_before
 from aigc.training import EMA, Every, History, Linear, Logger, Loss, MuonAdamW, Noise, Phase, RunOptions, Schedule
 from aigc.training import fit as run
@@ -107,7 +108,8 @@ def fit(
         look_every: Steps between two looks at `held_out`; by default a tenth of the run.
         patience: After how many looks in a row that are no better than the best the run stops; None never stops.
         seed: An int, or None for fresh entropy.
-        lr: By default $0.02 / \sqrt{\text{width}}$, 0.00125 for 256 features and 0.0003 for 4,096.
+        lr: By default $0.02 / \sqrt{\text{width}}$, 0.00125 for 256 features and 0.0003 for 4,096; three times as much
+            for a model that `from_scratch` has just made (benchmarks/learning_rates.py).
         schedule: What the learning rate is multiplied by; by default a rise over a twentieth of the run, and a straight
             line to 0.
         optimizer: From parameters to an optimizer of torch, in place of `MuonAdamW` with `lr`: Muon for matrices, AdamW for
@@ -156,7 +158,7 @@ def fit(
         before = None if other is None else bits_per_byte(loss, other, rows=rows)
         if watched is not None and not (folder is not None and any(folder.glob("step-*"))):
             watched.look(0)
-        rate = 0.02 / _width(model) ** 0.5 if lr is None else number("lr", lr, low=0)
+        rate = _rate(model) if lr is None else number("lr", lr, low=0)
         chosen = optimizer or partial(_optimizer, moved, lr=rate, weight_decay=number("weight_decay", weight_decay, low=0))
         change = Linear(1.0, 0.0, total, warmup=total // 20) if schedule is None else schedule
         how: dict[str, Any] = {"accumulate": accumulate, "clip": clip, "precision": _precision(precision, moved)}
@@ -185,6 +187,8 @@ def fit(
                 kept={} if watched is None else {"held_out": watched},
             )
         model.eval()
+        if history.done >= total:
+            no_longer_new(model)
         for ema in averages.values():
             weights.load_state_dict(ema.average.state_dict())
         if watched is not None:
@@ -353,8 +357,9 @@ def _shall_shard(sharded: bool, average: float | None, precision: str) -> bool:
     return sharded
 
 
-def _width(model: Any) -> int:
-    return int(model.get_input_embeddings().weight.shape[1])
+def _rate(model: Any) -> float:
+    width = int(model.get_input_embeddings().weight.shape[1])
+    return (0.06 if is_new(model) else 0.02) / math.sqrt(width)
 
 
 def _precision(precision: str, model: Any) -> str:

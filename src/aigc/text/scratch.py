@@ -4,8 +4,10 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypedDict
+from weakref import WeakSet
 
 import torch
+from torch import nn
 
 from aigc import device as devices
 from aigc import random
@@ -23,6 +25,7 @@ __all__ = ["Architecture", "Scratch", "ScratchOptions", "architecture", "from_sc
 _LEAST, _MOST = 1_000_000, 20_000_000  # parameters, unless told otherwise
 _ASPECT = 43  # features a layer, as in GPT-2 and most small models since; between 30 and 80 the loss hardly changes
 _HEAD = 64
+_NEW: WeakSet[nn.Module] = WeakSet()
 
 
 class ScratchOptions(TypedDict, total=False):
@@ -176,7 +179,19 @@ def from_scratch(
     if made.get_vocab_size() < shape.vocabulary:  # too few pairs in the corpus
         shape = _shape(made.get_vocab_size(), shape.width, shape.layers, shape.reason)
     place = devices.place(device, dtype="float32").device
-    return Scratch(*untrained(shape, made, context=context, seed=random.check_seed("seed", seed), device=place))
+    model, own = untrained(shape, made, context=context, seed=random.check_seed("seed", seed), device=place)
+    _NEW.add(model)
+    return Scratch(model, own)
+
+
+def is_new(model: nn.Module) -> bool:
+    """Whether a model is from `from_scratch` and was not trained to the end of a run since: it takes larger steps."""
+    return model in _NEW
+
+
+def no_longer_new(model: nn.Module) -> None:
+    """Notes that a run of a model has ended."""
+    _NEW.discard(model)
 
 
 def _widths() -> list[int]:
