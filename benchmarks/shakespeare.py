@@ -34,8 +34,7 @@ def run(kind: str, text: str, given: argparse.Namespace) -> dict[str, Any]:
     before = gen.score(test).bits_per_byte
     if kind == "lora":
         gen.adapters.add("shakespeare", LoRA(rank=32))
-    lr = given.lr if given.lr else 4e-3 if kind == "lora" else None
-    how: dict[str, Any] = {"batch_size": 8, "length": 256, "packing": "concatenate", "lr": lr, "progress": True}
+    how: dict[str, Any] = {"batch_size": 8, "length": 256, "packing": "concatenate", "lr": given.lr, "progress": True}
     history = gen.fit([train], steps=given.steps, seed=0, **how)
     trained = round(time.process_time() - begin[0]), round(time.perf_counter() - begin[1])
     found = gen.score(test)

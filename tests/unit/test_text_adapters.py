@@ -254,6 +254,18 @@ def test_a_run_with_an_adapter_goes_on(tmp_path: Path) -> None:
     assert all(torch.equal(a, b) for a, b in zip(*made, strict=True))
 
 
+def test_an_adapter_takes_larger_steps_than_a_model() -> None:
+    def trained(**how: Any) -> torch.Tensor:
+        gen = generator()
+        gen.adapters.add("mine", LoRA(rank=2))
+        gen.fit(TEXTS, **{**HOW, "steps": 2, **how})
+        return logits(gen)
+
+    root = generator().model.config.hidden_size ** 0.5
+    assert torch.equal(trained(lr=None), trained(lr=0.06 / root))
+    assert not torch.equal(trained(lr=None), trained(lr=0.02 / root))
+
+
 def test_half_precision_stays_where_it_is_not_trained() -> None:
     gen = generator(dtype=torch.bfloat16)
     weights = base(gen)

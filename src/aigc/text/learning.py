@@ -109,7 +109,7 @@ def fit(
         patience: After how many looks in a row that are no better than the best the run stops; None never stops.
         seed: An int, or None for fresh entropy.
         lr: By default $0.02 / \sqrt{\text{width}}$, 0.00125 for 256 features and 0.0003 for 4,096; three times as much
-            for a model that `from_scratch` has just made (benchmarks/learning_rates.py).
+            for adapters, and for a model that `from_scratch` has just made (benchmarks/learning_rates.py).
         schedule: What the learning rate is multiplied by; by default a rise over a twentieth of the run, and a straight
             line to 0.
         optimizer: From parameters to an optimizer of torch, in place of `MuonAdamW` with `lr`: Muon for matrices, AdamW for
@@ -236,7 +236,7 @@ def _in_training(model: Any) -> Iterator[None]:
     inputs, so that a model that stays as it is keeps its type, and its size.
     """
     dtypes = {name: parameter.dtype for name, parameter in model.named_parameters()}
-    own = any(parameter.requires_grad and ".lora_" not in name for name, parameter in model.named_parameters())
+    own = _own(model)
     trained = [module for module in model.modules() if module.training]
     model.eval()
     with torch.no_grad():
@@ -359,7 +359,12 @@ def _shall_shard(sharded: bool, average: float | None, precision: str) -> bool:
 
 def _rate(model: Any) -> float:
     width = int(model.get_input_embeddings().weight.shape[1])
-    return (0.06 if is_new(model) else 0.02) / math.sqrt(width)
+    return (0.02 if _own(model) and not is_new(model) else 0.06) / math.sqrt(width)
+
+
+def _own(model: nn.Module) -> bool:
+    """Whether some of a model's own weights are trained, and not adapters alone."""
+    return any(parameter.requires_grad and ".lora_" not in name for name, parameter in model.named_parameters())
 
 
 def _precision(precision: str, model: Any) -> str:
