@@ -76,13 +76,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--poems", type=int, default=400, help="to learn from, four questions each")
     parser.add_argument("--steps", type=int, default=160)
+    parser.add_argument("--asked", type=int, default=50, help="poems that are asked about before and after")
     parser.add_argument("--lora", action="store_true", help="train an adapter alone; needs aigc[lora]")
     args = parser.parse_args()
 
     gen = aigc.Generator.default()
     known = pairs(gen, [title for title in TITLES if title not in HELD_OUT], poems=args.poems, seed=0)
     seen = {pair.prompt for pair in known}
-    asked = [pair for pair in pairs(gen, HELD_OUT, poems=50, seed=1) if pair.prompt not in seen]
+    asked = [pair for pair in pairs(gen, HELD_OUT, poems=args.asked, seed=1) if pair.prompt not in seen]
     gen.tokenizer.chat_template = PLAIN_TEMPLATE  # the default model has none; it is kept with what is saved
     print(f"{len(known)} pairs to learn from, such as {known[0].prompt!r}: {known[0].completion!r}")
     print("Before:")

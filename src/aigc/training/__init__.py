@@ -9,7 +9,7 @@ schedules.py    numbers by step
 ema.py          averages of weights
 optimizers.py   Muon for matrices, AdamW for the rest
 state.py        checkpoints
-fit.py          a whole run; logs.py and progress.py, where its numbers go
+fit.py          a whole run; logs.py and progress.py, where its numbers go; curves.py, their picture
 resting.py      modules that are looked at meanwhile
 """
 
