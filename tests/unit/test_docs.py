@@ -166,3 +166,32 @@ def test_the_page_on_own_texts_runs(
     assert "features a layer" in printed
     assert "Prediction of held-out text" in printed
     assert "{'mine': " in printed
+
+
+@pytest.mark.parametrize("page", ["choosing.md", "evaluation.md"])
+def test_the_pages_on_choosing_and_evaluation_run(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import aigc
+
+    monkeypatch.chdir(tmp_path)
+    lines = [
+        " ".join(f"the {what} {i + j}" for j, what in enumerate(("sea", "king", "road", "rain") * 9)) for i in range(24)
+    ]
+    names: dict = {"gen": aigc.Generator.default(), "train": lines[:20], "held_out": lines[20:]}
+    shorter = {"steps=60": "steps=2", "log_every=5": "batch_size=2, length=64, log_every=1", "batch_size=8": "batch_size=2"}
+    shorter |= {"length=256": "length=64", "samples=200, max_new_tokens=64": "samples=4, max_new_tokens=8"}
+    text = (ROOT / "docs" / page).read_text()
+    for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
+        for long, short in shorter.items():
+            block = block.replace(long, short)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            exec(compile(block, page, "exec"), names)
+    printed = capsys.readouterr().out
+    if page == "choosing.md":
+        assert printed in text, "what the page says that it prints"
+        assert (tmp_path / "loss.svg").read_text().startswith("<?xml")
+    else:
+        assert "Evaluation of two models" in printed
+        assert (tmp_path / "report" / "report.html").exists()

@@ -1,7 +1,6 @@
-"""Files of a folder or a zip archive, in an order that their names alone decide; and files written whole or not at all."""
+"""Files of a folder or a zip archive, in an order that their names alone decide."""
 
 import os
-import secrets
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -9,7 +8,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from aigc._checks import fail, fail_type
+from aigc._checks import fail_type
+from aigc._writing import path_of, write_whole
 from aigc.errors import DataError, DataNotFoundError
 
 __all__ = ["Files", "listing", "numbered", "path_of", "write_whole"]
@@ -55,13 +55,6 @@ class Files:
             raise DataNotFoundError(f"{self.where(index)} is gone; it was there before.") from None
         except (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, KeyError) as error:
             raise DataError(f"{self.where(index)} cannot be read: {error}") from error
-
-
-def path_of(name: str, value: object) -> Path:
-    """Checks a path."""
-    if not isinstance(value, str | os.PathLike) or isinstance(value, bytes):
-        raise fail_type(name, "a path, as a string or a pathlib.Path", value)
-    return Path(value)
 
 
 def listing(source: str | Path, suffixes: Sequence[str], noun: str) -> Files:
@@ -115,21 +108,6 @@ def numbered(files: Files, labels: bool | Callable[[str], str]) -> tuple[tuple[s
     classes = tuple(sorted(set(given)))
     places = {label: place for place, label in enumerate(classes)}
     return classes, tuple(places[label] for label in given)
-
-
-def write_whole(path: str | Path, data: bytes) -> None:
-    """Writes a file beside its place and renames it, so that nobody ever sees half of it."""
-    target = path_of("path", path)
-    if not target.parent.is_dir():
-        raise fail("path", "in a folder that exists", str(target))
-    beside = target.parent / f".{target.name}.{secrets.token_hex(8)}"
-    try:
-        with open(beside, "xb") as file:
-            file.write(data)
-        os.replace(beside, target)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
 
 
 def _bounded(path: Path) -> bytes:

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from unicodedata import category, east_asian_width
 
-from aigc.text.charts import DARK, STYLE, Picture
+from aigc._svg import DARK, STYLE
+from aigc.text.charts import Picture
 
 __all__ = ["Quotation", "Report", "Section", "Table", "as_html", "as_markdown", "as_plain", "framed"]
 

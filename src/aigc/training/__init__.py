@@ -10,7 +10,8 @@ schedules.py    numbers by step
 ema.py          averages of weights
 optimizers.py   Muon for matrices, AdamW for the rest
 state.py        checkpoints
-fit.py          a whole run; logs.py and progress.py, where its numbers go; options.py, what every model's fit takes
+fit.py          a whole run; logs.py and progress.py, where its numbers go; curves.py, their picture; options.py, what
+                every model's fit takes
 resting.py      modules that are looked at meanwhile
 """
 

@@ -12,7 +12,10 @@ from torch import Tensor, nn
 
 from aigc import random
 from aigc._checks import fail, fail_type, integer
+from aigc._svg import standalone
+from aigc._writing import write_whole
 from aigc.training.batches import Batches, Stream, batches
+from aigc.training.curves import MOST, drawn
 from aigc.training.ema import EMA
 from aigc.training.interrupts import deferred
 from aigc.training.logs import Logger
@@ -103,6 +106,34 @@ class History:
         last = ", ".join(f"{name} {values[-1]:.4g}" for name, values in newest if values)
         end = f", stopped: {self.stopped}" if self.stopped else ", interrupted" if self.interrupted else ""
         return f"History({self.done:,} steps, {last}{end})"
+
+    def picture(self, path: str | Path, *, names: Sequence[str] | None = None) -> None:
+        """Draws the losses over the steps, as SVG, on one scale.
+
+        Args:
+            path: The file, in a folder that exists; it is written whole or not at all.
+            names: Of `values`, at most 6; None draws the first 6. Draw together what has one unit: of a `Generator`,
+                `("loss/bits_per_byte", "held_out")`, whose ways part where it over-fits.
+
+        Raises:
+            ParameterError: If a name is none of `values`, or nothing was measured.
+
+        Example:
+            >>> import tempfile
+            >>> with tempfile.TemporaryDirectory() as place:
+            ...     History((50, 100), {"loss": (2.0, 1.5)}, done=100, seed=0).picture(f"{place}/loss.svg")
+            ...     "loss: 1.5" in Path(f"{place}/loss.svg").read_text()
+            True
+        """
+        if isinstance(names, str):
+            raise fail_type("names", "a sequence of names", names, f"Give ({names!r},).")
+        chosen = tuple(self.values)[:MOST] if names is None else tuple(names)
+        for name in chosen:
+            if name not in self.values:
+                raise fail("names", f"among {', '.join(self.values)}", name)
+        caption = f"{', '.join(chosen)} over {self.done:,} steps"
+        svg = drawn(self.steps, {name: self.values[name] for name in chosen}, caption=caption)
+        write_whole(path, standalone(svg).encode())
 
 
 def fit(

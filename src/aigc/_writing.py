@@ -1,0 +1,31 @@
+"""Files written whole or not at all."""
+
+import os
+import secrets
+from pathlib import Path
+
+from aigc._checks import fail, fail_type
+
+__all__ = ["path_of", "write_whole"]
+
+
+def path_of(name: str, value: object) -> Path:
+    """Checks a path."""
+    if not isinstance(value, str | os.PathLike) or isinstance(value, bytes):
+        raise fail_type(name, "a path, as a string or a pathlib.Path", value)
+    return Path(value)
+
+
+def write_whole(path: str | Path, data: bytes) -> None:
+    """Writes a file beside its place and renames it, so that nobody ever sees half of it."""
+    target = path_of("path", path)
+    if not target.parent.is_dir():
+        raise fail("path", "in a folder that exists", str(target))
+    beside = target.parent / f".{target.name}.{secrets.token_hex(8)}"
+    try:
+        with open(beside, "xb") as file:
+            file.write(data)
+        os.replace(beside, target)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
