@@ -41,7 +41,6 @@ def run(kind: str, text: str, lr: float, given: argparse.Namespace) -> dict[str,
     last = history.values["loss/bits_per_byte"][-given.steps // 10 :]
     return {
         "model": repr(gen), "width": width, "steps": given.steps, "seed": given.seed, "lr": lr,
-        "default lr": round(0.02 / math.sqrt(width), 6),
         "bits per character held out": round(-sum(gen.score(test).logprobs) / math.log(2) / len(test), 4),
         "bits per byte trained on, last tenth of steps": round(sum(last) / len(last), 4),
         "characters held out": len(test), "cpu_seconds": round(seconds), "threads": given.threads,

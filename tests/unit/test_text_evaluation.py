@@ -329,6 +329,21 @@ def _again(found: Evaluation, likelihood: metrics.text.Likelihood) -> tuple[str,
     return cautions(replace(found, model=replace(found.model, likelihood=likelihood)))
 
 
+@pytest.mark.parametrize(("mine", "real", "said"), [(12, 0, True), (3, 0, False), (12, 8, False), (50, 20, True)])
+def test_a_copyist_is_named(found: Evaluation, mine: int, real: int, said: bool) -> None:
+    """Of 50 texts each: Wilson's intervals of 12, 3, 8 and 0 begin at .143, .021, .083 and 0, and 0's ends at .071."""
+    from aigc.text.cautions import cautions
+
+    run = metrics.text.Run(9, 0, 0, 0)
+
+    def shares(count: int) -> metrics.text.Overlap:
+        return metrics.text.Overlap(5, (run,) * count + (None,) * (50 - count), 999, 1, 999)
+
+    judged = replace(found.model, overlap=shares(mine))
+    warned = cautions(replace(found, model=judged, against=None, real_overlap=shares(real)))
+    assert any("copies" in warning for warning in warned) == said
+
+
 def test_the_default_model_is_evaluated() -> None:
     """English it was made for, against the same words shuffled: the report tells them apart."""
     gen = aigc.Generator.default(device="cpu", dtype="float32")

@@ -56,3 +56,13 @@ def _of_copying(found: "Evaluation") -> Iterator[str]:
             f"{overlap.count} of {len(overlap.runs)} held-out passages share {overlap.n} characters or more with the "
             f"training corpus (longest run {overlap.longest:,}): some of it may not be held out, and the scores flattered."
         )
+    for each in (found.model, found.against):
+        if each is None or each.overlap is None or found.real_overlap is None:
+            continue
+        mine, real = each.overlap, found.real_overlap
+        if mine.interval()[0] > real.interval()[1]:
+            yield (
+                f"{each.name} copies: {mine.share:.0%} of its texts share {mine.n} characters or more with the training "
+                f"corpus, and {real.share:.0%} of real passages do. Copies look near to real text. Train for fewer steps, "
+                "or on more text."
+            )
