@@ -2,6 +2,7 @@
 
     python scripts/train_default_model.py --data DATA --run runs/default                  # goes on where it was cut
     python scripts/train_default_model.py --data DATA --run runs/default --start FOLDER   # from a model that is there
+    torchrun --nproc-per-node 2 scripts/train_default_model.py --threads 1 ...            # on a machine that is busy
 
 DATA holds `english_books.txt.gz` (one paragraph a line, books headed by `=== name`) and `chinese_poems.tsv.gz` (title,
 author, body). Held out are two whole novels and every 50th poem. Each other poem is read twice in an epoch: most often
@@ -10,15 +11,18 @@ bare, and under its title or its 《title》. The trained model is at last in RU
 
 import argparse
 import gzip
+import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
+
+from torch import distributed
 
 from aigc import Generator
 from aigc.data import Corpus
 from aigc.data.text import Document
 from aigc.device import threads
-from aigc.training import CSVLogger, Every
+from aigc.training import CSVLogger, Every, processes
 
 HELD_OUT_BOOKS = ("enchanted_april", "room_with_view")
 HELD_OUT_POEM = 50  # every 50th
@@ -83,6 +87,8 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=0.005)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
+    if "RANK" in os.environ:
+        distributed.init_process_group()
     corpus = documents(args.data)
     if args.start:
         gen = Generator.from_pretrained(args.start, device="cpu")
@@ -109,9 +115,10 @@ def main() -> None:
             every=[Every(200, sample)],
             progress=True,
         )
-    gen.trained_on = tuple(manifest.by_source() for manifest in gen.trained_on)  # 200,000 entries are larger than the model
-    gen.model.bfloat16()
-    gen.save_pretrained(args.run / "model")
+    if processes().rank == 0:
+        gen.trained_on = tuple(manifest.by_source() for manifest in gen.trained_on)  # the whole is larger than the model
+        gen.model.bfloat16()
+        gen.save_pretrained(args.run / "model")
 
 
 if __name__ == "__main__":
