@@ -19,7 +19,7 @@ import tiny
 from aigc.data.text import Corpus, Document, Packed, Tokens, Window, pack, write_tokens
 from aigc.errors import AigcError, DataError, ModelError, ModelFileError, ParameterError
 from aigc.text.network_loss import WindowLoss, positions
-from aigc.training import Every
+from aigc.training import Every, Stop
 
 POEMS = ["春眠不觉晓，处处闻啼鸟。", "To be, or not to be.", "床前明月光", "a", "that is the question: whether 'tis nobler"]
 APART = ["gpt2", "llama", "qwen3", "mistral", "gemma", "gemma2", "gemma3", "gpt_neox", "phi"]
@@ -388,9 +388,9 @@ def test_packing_is_that_of_the_windows_that_are_given(tmp_path: Path) -> None:
         gen.fit(windows, steps=1, **how, **more)
         made.append(weights(gen))
     assert all(torch.equal(a, b) for a, b in zip(*made, strict=True))
-    for data, held_out in ((windows, None), (POEMS, windows)):
-        with pytest.raises(ParameterError, match="packing must be left out with windows that are packed 'concatenate'"):
-            generator().fit(data, steps=1, held_out=held_out, packing="best-fit", **how)
+    with pytest.raises(ParameterError, match="packing must be left out with windows that are packed 'concatenate'"):
+        generator().fit(windows, steps=1, packing="best-fit", **how)
+    assert generator().fit(POEMS * 2, steps=1, held_out=windows, packing="best-fit", **how).values["held_out"]
     with pytest.raises(ParameterError, match="packing must be 'best-fit' or"):
         generator().fit(windows, steps=1, packing="tight", **how)
 
@@ -439,3 +439,34 @@ def test_a_new_model_takes_larger_steps_until_a_run_has_ended() -> None:
     large, small = (rate / new.model.config.hidden_size**0.5 for rate in (0.06, 0.02))
     assert all(map(torch.equal, trained(None, None), trained(large, small)))
     assert not all(map(torch.equal, trained(None), trained(small)))
+
+
+@pytest.mark.parametrize("again", ["same", "new"])
+def test_a_run_that_goes_on_keeps_the_rate_it_began_with(again: str, tmp_path: Path) -> None:
+    def new() -> aigc.Generator:
+        return aigc.Generator.from_scratch(Corpus.of(POEMS), parameters=60_000, device="cpu")
+
+    uncut, gen = new(), new()
+    how = {**HOW, "schedule": lambda step: 1.0}
+    uncut.fit(POEMS * 2, steps=4, **how)
+    gen.fit(POEMS * 2, steps=2, checkpoint_dir=tmp_path / again, **how)
+    gen = gen if again == "same" else new()
+    gen.fit(POEMS * 2, steps=4, checkpoint_dir=tmp_path / again, **how)
+    assert all(map(torch.equal, weights(uncut), weights(gen)))
+
+
+def test_a_run_that_stopped_early_leaves_no_new_model() -> None:
+    def stop(step: int) -> None:
+        raise Stop("enough")
+
+    gen = aigc.Generator.from_scratch(Corpus.of(POEMS), parameters=60_000, device="cpu")
+    gen.fit(POEMS * 2, steps=9, every=[Every(1, stop)], **HOW)
+    assert not aigc.text.scratch.is_new(gen.model)
+
+
+def test_a_refused_run_is_no_provenance(tmp_path: Path) -> None:
+    gen = generator()
+    for bad in ({"checkpoint_dir": tmp_path, "seed": None}, {"every": [print]}, {"log_every": 0}):
+        with pytest.raises(ParameterError):
+            gen.fit(POEMS, steps=1, **{**HOW, **bad})
+    assert gen.trained_on == ()

@@ -12,12 +12,22 @@ import sys
 import torch
 import torch.distributed as dist
 from torch import nn
+from aigc.errors import ParameterError
 from aigc.training import EMA, Loss, Phase, fit
 
 rank, world, folder, steps = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 torch.set_num_threads(1)
 if world > 1:
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet-{steps}", rank=rank, world_size=world)
+if world > 1:
+    torch.manual_seed(rank)
+    other = nn.Linear(3, 1)
+    apart = Phase("loss", lambda batch, noise: other(batch).mean(), optimizer=torch.optim.SGD(other.parameters(), lr=0.1))
+    try:
+        fit([apart], torch.ones(8, 3), modules={"other": other}, batch_size=4, steps=1, seed=0, progress=False)
+        raise SystemExit("gradients of two models would have been added up")
+    except ParameterError as error:
+        assert "modules must be the same in all processes" in str(error)
 torch.manual_seed(0)
 net = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1))
 x = torch.randn(50, 3, generator=torch.Generator().manual_seed(1))

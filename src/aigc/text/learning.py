@@ -162,11 +162,17 @@ def fit(
         chosen = optimizer or partial(_optimizer, moved, lr=rate, weight_decay=number("weight_decay", weight_decay, low=0))
         change = Linear(1.0, 0.0, total, warmup=total // 20) if schedule is None else schedule
         how: dict[str, Any] = {"accumulate": accumulate, "clip": clip, "precision": _precision(precision, moved)}
-        goal = _loss(loss if shards is None else shards, texts)
-        phase = Phase("loss", goal, optimizer=chosen(list(learns.parameters())), schedule=change, **how)
+        begun: set[bool] = set()
+        goal, made = _loss(loss if shards is None else shards, texts, begun), chosen(list(learns.parameters()))
+        if lr is None and optimizer is None:
+            change = _as_begun(change, made, rate)
+        phase = Phase("loss", goal, optimizer=made, schedule=change, **how)
         moved.train()
-        stack.callback(_note, gen, texts.manifest)  # whatever happens, the weights may have moved
-        dues = [one._replace(do=partial(_resting, model, one.do)) for one in (*looks, *every)]
+        stack.callback(
+            lambda: _note(gen, texts.manifest) if begun else None
+        )  # whatever happens, the weights may have moved
+        resting = [one._replace(do=partial(_resting, model, one.do)) if isinstance(one, Every) else one for one in every]
+        dues = [*(one._replace(do=partial(_resting, model, one.do)) for one in looks), *resting]
         with gathered_at_end(collect):
             history = run(
                 [phase],
@@ -187,7 +193,8 @@ def fit(
                 kept={} if watched is None else {"held_out": watched},
             )
         model.eval()
-        if history.done >= total:
+        begun.add(True)
+        if not history.interrupted and _own(model):
             no_longer_new(model)
         for ema in averages.values():
             weights.load_state_dict(ema.average.state_dict())
@@ -255,10 +262,11 @@ def _in_training(model: Any) -> Iterator[None]:
             module.training = True
 
 
-def _loss(loss: Callable[[Window], Tensor], texts: Material) -> Callable[[Any, Noise], Loss]:
+def _loss(loss: Callable[[Window], Tensor], texts: Material, begun: set[bool]) -> Callable[[Any, Noise], Loss]:
     each, share = texts.targets / len(texts.windows), texts.targets / texts.bytes / math.log(2)
 
     def nats(batch: Window, noise: Noise) -> Loss:
+        begun.add(True)
         # By the targets of a window on average: the same for each, so that micro-batches and processes add up.
         value = loss(batch) / (len(batch.ids) * each)
         return Loss(value, {"bits_per_byte": value.detach() * share})
@@ -298,11 +306,8 @@ def _take_best(watched: HeldOut, weights: Weights) -> None:
     watched.restore()
     among = processes()
     if among.world > 1:  # the first one alone has looked
-        with torch.no_grad():
-            values = [parameter.data for parameter in weights.parameters()]
-            for value in values:
-                value.mul_(among.rank == 0)
-            among.total(values)
+        for parameter in weights.parameters():
+            among.from_first(parameter.data)
     best, last = watched.best, watched.looks[-1] if watched.looks else None
     if best is not None and last is not None and last.bits_per_byte > best.bits_per_byte * 1.01:
         shown = f"{best.bits_per_byte:.3f} bits a byte after {best.step:,} steps, and {last.bits_per_byte:.3f} at the end"
@@ -355,6 +360,11 @@ def _shall_shard(sharded: bool, average: float | None, precision: str) -> bool:
     if sharded and precision == "float16":
         raise fail("precision", "float32 or bfloat16 where sharded", precision, "Its scale is each process's own.")
     return sharded
+
+
+def _as_begun(schedule: Schedule, optimizer: torch.optim.Optimizer, rate: float) -> Schedule:
+    """A run that is resumed keeps the rate that it chose when it began: its optimizer's, which is restored."""
+    return lambda step: schedule(step) * (optimizer.param_groups[0]["initial_lr"] / rate)
 
 
 def _rate(model: Any) -> float:

@@ -75,9 +75,9 @@ def material(
     if packing not in (None, *get_args(Packing)):
         raise fail("packing", "'best-fit' or 'concatenate'", packing)
     if isinstance(data, Packed):
-        if length not in (None, data.length):
+        if not aside and length not in (None, data.length):  # texts that are only looked at may be packed otherwise
             raise fail("length", f"left out with windows of {data.length}", length)
-        if packing not in (None, data.how):
+        if not aside and packing not in (None, data.how):
             cure = f"Make them by pack(..., how={packing!r}), or leave packing out."
             raise fail("packing", f"left out with windows that are packed {data.how!r}", packing, cure)
         window_length(gen, data.length)

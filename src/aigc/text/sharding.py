@@ -8,10 +8,11 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
+from aigc._checks import fail
 from aigc.data.text import Window
 from aigc.errors import ModelError, TrainingError
 from aigc.text.network_loss import WindowLoss
-from aigc.training import Every
+from aigc.training import Every, processes
 from aigc.training.shards import shard, whole
 
 __all__ = ["Shards", "gather", "gathered_at_end", "gathered_before"]
@@ -37,6 +38,9 @@ class Shards(nn.Module):
 
     def __init__(self, loss: WindowLoss) -> None:
         super().__init__()
+        sums = [one.detach().double().sum().cpu() for one in loss.model.parameters()]
+        if not processes().agree(torch.stack(sums)):
+            raise fail("model", "the same in all processes", "others", "Load it from one folder, or make it with one seed.")
         own = {id(one): nn.Parameter(one.detach(), one.requires_grad) for one in loss.model.parameters()}
         self.model = copy.deepcopy(loss.model, own)  # its parameters are the same memory, until they are cut
         self._loss = copy.copy(loss)

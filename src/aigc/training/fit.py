@@ -24,6 +24,7 @@ from aigc.training.phases import Phase, Step
 from aigc.training.pieces import Processes, processes
 from aigc.training.progress import Reporter, Watcher
 from aigc.training.resting import at_rest
+from aigc.training.shards import is_sharded
 from aigc.training.state import Run
 
 __all__ = ["Every", "History", "Stop", "fit"]
@@ -208,6 +209,7 @@ def fit(
     run = Run({**modules, **(kept or {})}, phases, averages or {}, same | dict(identity or {}))
     start, past = (0, None) if checkpoint_dir is None else run.resume(checkpoint_dir)
     among = processes()
+    _agree(modules, start, among)
     first = among.rank == 0  # who logs, tells and writes
     book = _Book(log_every, loggers if first else (), past)
     reporter = Reporter(progress if first else False, total=total, start=start)
@@ -231,6 +233,16 @@ def fit(
             if checkpoint_dir is not None and due:
                 run.save(checkpoint_dir, step=done, history=book.state, write=first)
     return book.history(done, seed, interrupted=done < total and book.stopped is None)
+
+
+def _agree(modules: Mapping[str, nn.Module], start: int, among: Processes) -> None:
+    """Processes that begin with other weights would add up gradients of different models, and nothing would tell."""
+    if among.world > 1:
+        whole = [p.detach() for module in modules.values() for p in module.parameters() if not is_sharded(p)]
+        sums = [torch.tensor(float(start)).double(), *(value.double().sum().cpu() for value in whole)]
+        if not among.agree(torch.stack(sums)):
+            cure = "Call torch.manual_seed(0) before they are made, and let all processes read one checkpoint_dir."
+            raise fail("modules", "the same in all processes, at the same step", f"others, or not step {start}", cure)
 
 
 def _done(

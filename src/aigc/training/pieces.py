@@ -47,9 +47,23 @@ class Processes(NamedTuple):
         """Whether one of all processes says so."""
         if self.world == 1:
             return said
-        found = torch.tensor(float(said), device="cuda" if dist.get_backend() == "nccl" else "cpu")
+        found = torch.tensor(float(said), device=_messages())
         self.total([found])
         return bool(found)
+
+    @torch.no_grad()
+    def from_first(self, value: Tensor) -> None:
+        """Replaces a tensor by that of the first process."""
+        if self.world > 1:
+            sent = value.to(_messages())
+            dist.broadcast(sent, 0)
+            value.copy_(sent)
+
+    def agree(self, values: Tensor) -> bool:
+        """Whether numbers are the same in all processes."""
+        first = values.clone()
+        self.from_first(first)
+        return not self.any(not torch.equal(values.nan_to_num(), first.nan_to_num()))
 
 
 class Piece(NamedTuple):
@@ -57,6 +71,11 @@ class Piece(NamedTuple):
 
     rows: slice
     weight: float  # their share of the batch
+
+
+def _messages() -> str:
+    """Where tensors must be that are sent."""
+    return "cuda" if dist.get_backend() == "nccl" else "cpu"
 
 
 def processes() -> Processes:

@@ -84,7 +84,7 @@ class Manifest:
         """Makes one entry of all documents of a source and a licence: what is left of a corpus too large to be listed.
 
         An entry has the sums of what it is made of, and the hash that `Corpus.summary` gives of its documents. `check`
-        needs the whole, and names everything as changed.
+        needs the whole: to it, every source of several documents seems changed.
 
         Example:
             >>> digest = Document("春").sha256
