@@ -227,6 +227,25 @@ def test_peft_reads_what_we_write(tmp_path: Path) -> None:
     torch.testing.assert_close(logits(again), logits(gen))
 
 
+@pytest.mark.parametrize("targets", [None, ("q_proj", "embed_tokens")])
+def test_without_an_adapter_in_use_all_of_the_model_is_trained_that_was_before(targets: tuple[str, ...] | None) -> None:
+    gen = generator()
+    gen.model.model.layers[1].mlp.down_proj.requires_grad_(False)
+    held = {name for name, p in gen.model.named_parameters() if not p.requires_grad}
+    gen.adapters.add("mine", LoRA(rank=2, targets=targets))
+    gen.adapters.use(None)
+    before = {name: p.detach().clone() for name, p in gen.model.named_parameters()}
+    gen.fit(TEXTS, **{**HOW, "steps": 2})
+    same = {name.replace(".base_layer", "") for name, p in gen.model.named_parameters() if torch.equal(p, before[name])}
+    assert {name for name in same if ".lora_" not in name} == held
+    assert len([name for name in before if ".lora_" in name]) == len(same - held), "and no adapter"
+    gen.adapters.use("mine")
+    assert all((".lora_" in name) == p.requires_grad for name, p in gen.model.named_parameters())
+    gen.adapters.use(None)
+    gen.adapters.remove()
+    assert {name for name, p in gen.model.named_parameters() if not p.requires_grad} == held
+
+
 def test_texts_are_those_of_the_adapter_in_use() -> None:
     gen = generator()
     plain = gen.generate("To", seed=0, max_new_tokens=12).texts

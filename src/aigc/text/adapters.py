@@ -71,7 +71,7 @@ class Adapters:
     without it both are the model's own again.
 
     Args:
-        gen: Whose model it is. While there are adapters the model itself is not trained.
+        gen: Whose model it is. `fit` trains the adapter in use alone; while none is in use, the model itself.
 
     Example:
         >>> from aigc import Generator
@@ -117,7 +117,7 @@ class Adapters:
         self.use(name)
 
     def use(self, name: str | None) -> None:
-        """Takes an adapter into use, or none; `fit` then trains it, or the model.
+        """Takes an adapter into use, or none; `fit` then trains it alone, or the model, as before there were adapters.
 
         Raises:
             ParameterError: If there is none of that name.
@@ -132,7 +132,8 @@ class Adapters:
         trained = vars(self._gen.model).get(_TRAINED, ())
         for place, parameter in self._gen.model.named_parameters():
             whose = _adapter_of(place)
-            parameter.requires_grad_(whose == name if whose is not None or name is not None else place in trained)
+            own = name is None and _plain(place) in trained
+            parameter.requires_grad_(own if whose is None else whose == name)
 
     def merge(self) -> None:
         """Adds the adapter in use into the model's matrices, and removes all adapters.
@@ -312,7 +313,7 @@ class Adapters:
         Notes.of(self._gen).forget(self._gen)
         trained = vars(model).pop(_TRAINED, None)
         for place, parameter in model.named_parameters():
-            parameter.requires_grad_(trained is None or place.replace(".base_layer", "") in trained)
+            parameter.requires_grad_(trained is None or place in trained)
 
     def __repr__(self) -> str:
         if not self.names:
@@ -325,6 +326,11 @@ class Adapters:
 
 def _is_layer(module: nn.Module) -> bool:
     return type(module).__module__.startswith("peft.tuners.lora") and hasattr(module, "base_layer")
+
+
+def _plain(place: str) -> str:
+    """What a parameter is called where there are no adapters."""
+    return place.replace(".base_layer.", ".")
 
 
 def _adapter_of(place: str) -> str | None:
