@@ -11,6 +11,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import aigc
@@ -50,18 +51,17 @@ def read(path: Path | None) -> Corpus:
         lines = [line.split("|") for line in QUATRAINS.split()]
         return Corpus.of([Document(body, name=title, licence="public domain") for title, body in lines])
     if path.is_dir():
-        halves = [document.text.strip().partition("\n") for document in texts(path)]
-        return Corpus.of([Document(body.strip(), name=title.strip()) for title, _, body in halves if body.strip()])
+        halves = [(file, file.text.strip().partition("\n")) for file in texts(path)]
+        return Corpus.of(
+            [replace(file, text=body.strip(), name=title.strip()) for file, (title, _, body) in halves if body.strip()]
+        )
     table = any(suffix in (".tsv", ".csv") for suffix in path.suffixes)
     return texts(path, field="body", title="title", columns=("title", "author", "body") if table else None)
 
 
 def under_titles(poems: Iterable[Document]) -> list[Document]:
     """Poems as they are learned, and asked for."""
-    return [
-        Document(f"《{poem.name}》\n{poem.text}", name=poem.name, source=poem.source, licence=poem.licence)
-        for poem in poems
-    ]
+    return [replace(poem, text=f"《{poem.name}》\n{poem.text}") for poem in poems]
 
 
 def form_of(body: str) -> tuple[int, int] | None:
@@ -97,16 +97,22 @@ def report(gen: aigc.Generator, train: list[Document], held_out: list[Document],
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("poems", type=Path, nargs="?")
-    parser.add_argument("--author", help="only the poems of one")
+    parser.add_argument("--author", help="only the poems of one, of a table or JSON Lines")
     parser.add_argument("--limit", type=int, help="only so many")
     parser.add_argument("--steps", type=int, help="by default three epochs; of the quatrains 4 steps")
     parser.add_argument("--scratch", action="store_true", help="a new model and tokenizer, in place of the default model")
     parser.add_argument("--save", type=Path, help="a folder for the model")
     args = parser.parse_args()
 
+    if args.author and (args.poems is None or args.poems.is_dir()):
+        parser.error(
+            "--author needs a table or JSON Lines, whose records say who wrote them: poem_model.py poems.tsv --author NAME"
+        )
     poems = read(args.poems)
     if args.author:
         poems = poems.where(lambda poem: poem.fields.get("author") == args.author)
+        if next(iter(poems), None) is None:
+            parser.error(f"no poem in {args.poems} is by {args.author}")
     found = Corpus.of(list(poems)[: args.limit]).without_duplicates()
     parts = found.split(held_out=0.1)
     train, held_out = under_titles(parts.train), under_titles(parts.held_out)

@@ -190,6 +190,7 @@ def test_the_pages_on_choosing_and_evaluation_run(
             exec(compile(block, page, "exec"), names)
     printed = capsys.readouterr().out
     if page == "choosing.md":
+        assert printed, "an empty string would stand on every page"
         assert printed in text, "what the page says that it prints"
         assert (tmp_path / "loss.svg").read_text().startswith("<?xml")
     else:

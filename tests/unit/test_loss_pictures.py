@@ -71,10 +71,17 @@ def test_curves_stand_where_the_numbers_are(
 def test_of_many_points_the_means_of_neighbours_are_drawn(tmp_path: Path) -> None:
     steps = tuple(range(1, 1102))
     history(steps, loss=tuple(3.0 * (step % 3 == 0) for step in steps)).picture(tmp_path / "loss.svg")
-    _, (curve,), pixel = read(tmp_path / "loss.svg", 1)
+    legend, (curve,), pixel = read(tmp_path / "loss.svg", 1)
+    assert legend == ["loss: 3"], "the last value, and no mean"
     assert len(curve) == 367, "of three each, as few as that are at most 400"
     assert curve[0] == pytest.approx((2.0, 1.0), abs=2 * pixel[0])
     assert {round(y, 1) for _, y in curve} == {1.0}
+
+
+def test_the_legend_says_the_last_value_that_is_finite(tmp_path: Path) -> None:
+    losses = (*(6.0,) * 3998, 1.0, math.nan)
+    history(tuple(range(1, 4001)), loss=losses).picture(tmp_path / "loss.svg")
+    assert read(tmp_path / "loss.svg", 1)[0] == ["loss: 1"]
 
 
 def test_larger_is_higher_later_is_further_right_and_all_is_in_the_frame(tmp_path: Path) -> None:
@@ -98,6 +105,11 @@ def test_chosen_names_in_their_order(tmp_path: Path) -> None:
     assert read(tmp_path / "some.svg", 2)[0] == ["h: 2", "b: 2"]
 
 
+def test_a_name_given_often_is_one_curve(tmp_path: Path) -> None:
+    history((1, 2), loss=(1.0, 2.0)).picture(tmp_path / "loss.svg", names=("loss",) * 7)
+    assert read(tmp_path / "loss.svg", 1)[0] == ["loss: 2"]
+
+
 def test_one_point_and_equal_ones_have_a_scale(tmp_path: Path) -> None:
     history((7,), loss=(3.0,)).picture(tmp_path / "one.svg")
     legend, ((point,),), pixel = read(tmp_path / "one.svg", 1)
@@ -112,12 +124,7 @@ def test_what_cannot_be_drawn_is_said_and_nothing_is_written(tmp_path: Path) -> 
         (("never",), "numbers that were measured"),
         ((), "numbers that were measured"),
         ("loss", "a sequence of names"),
-        (("loss",) * 7, None),
     ):
-        if match is None:
-            found.picture(tmp_path / "same.svg", names=names)
-            (tmp_path / "same.svg").unlink()
-            continue
         with pytest.raises(ParameterError, match=match):
             found.picture(tmp_path / "loss.svg", names=names)
     many = history((1,), **dict.fromkeys("abcdefg", (1.0,)))

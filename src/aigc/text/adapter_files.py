@@ -1,16 +1,17 @@
-"""Adapters on disk, in peft's form: which of its settings are read, and which are refused."""
+"""Adapters on disk, in peft's form: which of its settings are read, and which are refused; and their chat templates."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from aigc._checks import integer, number
+from aigc._checks import fail, fail_type, integer, number
 from aigc.device import preserved_environment
 from aigc.errors import ModelFileError
 
-__all__ = ["CONFIG", "PREFIX", "READ", "TEMPLATE", "WEIGHTS", "checked", "lora_config"]
+__all__ = ["CONFIG", "PREFIX", "READ", "WEIGHTS", "checked", "lora_config", "read_template", "write_template"]
 
-CONFIG, WEIGHTS, TEMPLATE = "adapter_config.json", "adapter_model.safetensors", "chat_template.jinja"
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+_TEMPLATE, _MORE = "chat_template.jinja", "additional_chat_templates"  # where transformers has the one, and those by name
 PREFIX = "base_model.model."  # that peft's own wrapper puts before every name in its files
 
 READ = (
@@ -95,3 +96,44 @@ def checked(config: Mapping[str, Any], place: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ModelFileError(f"{place / CONFIG} is damaged: {error}") from error
     return found
+
+
+def write_template(folder: Path, template: Any) -> None:
+    """Writes a chat template, or several by name, as transformers does: the one called `default` where one alone would be.
+
+    Raises:
+        ParameterError: If it is neither a string nor strings by names that files can have.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_template(Path(folder), {"default": "{{ a }}", "tool_use": "{{ b }}"})
+        ...     read_template(Path(folder))
+        {'default': '{{ a }}', 'tool_use': '{{ b }}'}
+    """
+    if not template:
+        return
+    for name, text in template.items() if isinstance(template, Mapping) else [("default", template)]:
+        if not isinstance(name, str) or not isinstance(text, str):
+            raise fail_type("chat_template", "a string, or a mapping of names to strings", template)
+        if not name or set(name) & {"/", "\\", "\0"}:
+            raise fail("chat_template", "of names that files can have", name)
+        file = folder / _TEMPLATE if name == "default" else folder / _MORE / f"{name}.jinja"
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(text.encode())  # as it is: text files may get other ends of lines
+
+
+def read_template(folder: Path) -> str | dict[str, str] | None:
+    """Reads what `write_template` or transformers wrote; None where there is nothing.
+
+    Raises:
+        ModelFileError: If a file cannot be read, or is not UTF-8.
+    """
+    found: dict[str, str] = {}
+    for file in (folder / _TEMPLATE, *sorted((folder / _MORE).glob("*.jinja"))):
+        try:
+            if file.exists():
+                found["default" if file.parent == folder else file.stem] = file.read_bytes().decode()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ModelFileError(f"{file} cannot be read: {error}. Save the adapter again, or remove it.") from error
+    return found["default"] if found.keys() == {"default"} else found or None

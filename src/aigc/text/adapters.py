@@ -18,7 +18,7 @@ from aigc._checks import fail, fail_type, integer, number
 from aigc.device import seeded_rng
 from aigc.errors import ModelFileError
 from aigc.text import provenance
-from aigc.text.adapter_files import CONFIG, PREFIX, READ, TEMPLATE, WEIGHTS, checked, lora_config
+from aigc.text.adapter_files import CONFIG, PREFIX, READ, WEIGHTS, checked, lora_config, read_template, write_template
 from aigc.text.adapter_notes import Notes
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Adapters:
     without it both are the model's own again.
 
     Args:
-        gen: Whose model it is. While there are adapters the model itself is not trained.
+        gen: Whose model it is. `fit` trains the adapter in use alone; while none is in use, the model itself.
 
     Example:
         >>> from aigc import Generator
@@ -113,11 +113,15 @@ class Adapters:
         lora = LoRA() if lora is None else lora
         targets = "all-linear" if lora.targets is None else list(lora.targets)
         rank = {"r": lora.rank, "lora_alpha": 2 * lora.rank if lora.alpha is None else lora.alpha}
-        self._inject(name, {**rank, "lora_dropout": lora.dropout, "target_modules": targets}, seed)
+        new, start = self._new(name), random.check_seed("seed", seed)
+        try:
+            self._inject(new, {**rank, "lora_dropout": lora.dropout, "target_modules": targets}, start)
+        except ValueError as error:
+            raise fail("targets", "names of linear maps of the model", targets, str(error)) from error
         self.use(name)
 
     def use(self, name: str | None) -> None:
-        """Takes an adapter into use, or none; `fit` then trains it, or the model.
+        """Takes an adapter into use, or none; `fit` then trains it alone, or the model, as before there were adapters.
 
         Raises:
             ParameterError: If there is none of that name.
@@ -132,7 +136,8 @@ class Adapters:
         trained = vars(self._gen.model).get(_TRAINED, ())
         for place, parameter in self._gen.model.named_parameters():
             whose = _adapter_of(place)
-            parameter.requires_grad_(whose == name if whose is not None or name is not None else place in trained)
+            own = name is None and _plain(place) in trained
+            parameter.requires_grad_(own if whose is None else whose == name)
 
     def merge(self) -> None:
         """Adds the adapter in use into the model's matrices, and removes all adapters.
@@ -180,7 +185,7 @@ class Adapters:
             name: Which; None takes the one in use.
 
         Raises:
-            ParameterError: If there is none.
+            ParameterError: If there is none, or its chat template has a name that no file can have.
         """
         from peft import get_peft_model_state_dict
 
@@ -194,8 +199,7 @@ class Adapters:
         with checkpoint.atomic_folder(folder) as beside:
             save_file({PREFIX + key: value.detach().cpu().contiguous() for key, value in state.items()}, beside / WEIGHTS)
             (beside / CONFIG).write_text(json.dumps({"peft_type": "LORA", **config}, indent=1) + "\n")
-            if note.template:
-                (beside / TEMPLATE).write_text(note.template, encoding="utf-8")
+            write_template(beside, note.template)
             provenance.write(beside, note.trained_on)
 
     def load(self, folder: str | Path, *, name: str | None = None) -> None:
@@ -208,21 +212,26 @@ class Adapters:
             name: What it shall be called; None takes the folder's name.
 
         Raises:
-            ModelFileError: If a file is missing or damaged, or the adapter is of another kind or another model.
+            ModelFileError: If a file is missing or damaged, or the adapter is of another kind or another model. Nothing is
+                changed then.
+            ParameterError: If there is one of that name, or it is none that an adapter can have.
             ImportError: If peft is not installed.
         """
         place = Path(folder)
         checkpoint.verify(place)
         config, manifests = checked(checkpoint.read_json(place / CONFIG), place), provenance.read(place)
+        template = read_template(place)
         try:
             found = load_file(place / WEIGHTS)
         except Exception as error:
             raise ModelFileError(f"{place / WEIGHTS} cannot be read: {error} Save the adapter again.") from error
-        chosen, before = place.name if name is None else name, self.active
+        chosen, before = self._new(place.name if name is None else name), self.active
         try:
             self._inject(chosen, config, 0)
         except (TypeError, AttributeError) as error:
             raise ModelFileError(f"{place / CONFIG} is damaged: {error}. Save the adapter again.") from error
+        except ValueError as error:  # of peft, which finds no such modules, or none that it can change
+            raise ModelFileError(f"{place} is an adapter of another model, or is damaged: {error}") from error
         from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
         try:
@@ -231,7 +240,6 @@ class Adapters:
             checkpoint.check_state(expected, found, source=str(place / WEIGHTS))
             state = {key.removeprefix(PREFIX): value for key, value in found.items()}
             set_peft_model_state_dict(self._gen.model, state, adapter_name=chosen)
-            template = (place / TEMPLATE).read_text(encoding="utf-8") if (place / TEMPLATE).exists() else None
         except BaseException:
             self._take_out(chosen, before)
             raise
@@ -240,12 +248,15 @@ class Adapters:
         if template is not None:
             self._gen.tokenizer.chat_template = template
 
+    def _new(self, name: str) -> str:
+        if not isinstance(name, str) or not name.replace("-", "").replace("_", "").isalnum() or name in self.names:
+            raise fail("name", "a new one, of letters, digits, - and _", name)
+        return name
+
     def _inject(self, name: str, config: Mapping[str, Any], seed: int) -> None:
         config_of = lora_config()
         from peft import inject_adapter_in_model
 
-        if not isinstance(name, str) or not name.replace("-", "").replace("_", "").isalnum() or name in self.names:
-            raise fail("name", "a new one, of letters, digits, - and _", name)
         transposed = any(type(module).__name__ == "Conv1D" for module in self._gen.model.modules())
         made = config_of(**{"fan_in_fan_out": transposed, **config})
         device = next(self._gen.model.parameters()).device
@@ -255,14 +266,12 @@ class Adapters:
             vars(model)[_TRAINED] = {place for place, parameter in model.named_parameters() if parameter.requires_grad}
         others = vars(model).pop("peft_config", {})  # peft warns where there is one
         try:
-            with seeded_rng(random.check_seed("seed", seed), device):
+            with seeded_rng(seed, device):
                 inject_adapter_in_model(made, model, adapter_name=name)
             model.peft_config = others | model.peft_config
-        except BaseException as error:
+        except BaseException:
             model.peft_config = others
             self._take_out(name, active)
-            if isinstance(error, ValueError):
-                raise fail("targets", "names of linear maps of the model", config["target_modules"], str(error)) from error
             raise
         for layer in self._layers():
             layer.train(model.training)
@@ -312,7 +321,7 @@ class Adapters:
         Notes.of(self._gen).forget(self._gen)
         trained = vars(model).pop(_TRAINED, None)
         for place, parameter in model.named_parameters():
-            parameter.requires_grad_(trained is None or place.replace(".base_layer", "") in trained)
+            parameter.requires_grad_(trained is None or place in trained)
 
     def __repr__(self) -> str:
         if not self.names:
@@ -325,6 +334,11 @@ class Adapters:
 
 def _is_layer(module: nn.Module) -> bool:
     return type(module).__module__.startswith("peft.tuners.lora") and hasattr(module, "base_layer")
+
+
+def _plain(place: str) -> str:
+    """What a parameter is called where there are no adapters."""
+    return place.replace(".base_layer.", ".")
 
 
 def _adapter_of(place: str) -> str | None:

@@ -21,7 +21,7 @@ def drawn(steps: Sequence[int], values: Mapping[str, Sequence[float]], *, captio
 
     Args:
         steps: Of a run.
-        values: By name, as many as steps; of more than 400, means of neighbours are drawn.
+        values: By name, as many as steps; of more than 400, means of neighbours are drawn. The legend says the last itself.
         caption: What is read out instead of it.
 
     Raises:
@@ -51,7 +51,7 @@ def drawn(steps: Sequence[int], values: Mapping[str, Sequence[float]], *, captio
         parts.append(_svg.words(_LEFT - 10, y + 4, f"{tick:g}", "p-muted", "end", small=True))
     for number, (name, points) in enumerate(curves.items()):
         parts.append(_line(number, [(_LEFT, 16 + 24 * number), (_LEFT + 28, 16 + 24 * number)]))
-        newest = f": {points[-1][1]:.4g}" if points else ""
+        newest = f": {[value for value in values[name] if math.isfinite(value)][-1]:.4g}" if points else ""
         parts.append(_svg.words(_LEFT + 38, 20 + 24 * number, name + newest, "p-ink", "start"))
         parts.append(_line(number, [place(*point) for point in points]))
     return _svg.figure(caption, parts, height=top + _HEIGHT + 50)
