@@ -23,10 +23,12 @@ HOW: dict[str, Any] = {"batch_size": 6, "length": 16, "seed": 0, "progress": Fal
 STEPS, CUT = 4, 3
 
 PROGRAM = """
+import signal
 import sys
 import torch
 import torch.distributed as dist
 from test_text_sharded import both
+signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background of a shell begin with it ignored
 
 torch.set_num_threads(1)
 rank, folder = int(sys.argv[1]), sys.argv[2]

@@ -241,7 +241,7 @@ def _agree(modules: Mapping[str, nn.Module], start: int, among: Processes) -> No
         whole = [p.detach() for module in modules.values() for p in module.parameters() if not is_sharded(p)]
         sums = [torch.tensor(float(start)).double(), *(value.double().sum().cpu() for value in whole)]
         if not among.agree(torch.stack(sums)):
-            cure = "Call torch.manual_seed(0) before they are made, and let all processes read one checkpoint_dir."
+            cure = "Make them with one seed, or load them from one folder; and let all processes read one checkpoint_dir."
             raise fail("modules", "the same in all processes, at the same step", f"others, or not step {start}", cure)
 
 
