@@ -45,14 +45,8 @@ _WITHOUT_EFFECT = {  # on an adapter whose weights are read, unless another sett
     "megatron_core",  # with megatron_config alone
     "qalora_group_size",  # with use_qalora alone
 }
-_BEGINNINGS = (
-    None,
-    True,
-    False,
-    "gaussian",
-    "orthogonal",
-    "eva",
-)  # others change the model's own matrices, or hold some still
+# First weights; others of peft's change the model's own matrices, or hold some still.
+_BEGINNINGS = (None, True, False, "gaussian", "orthogonal", "eva")
 
 
 def lora_config() -> Any:

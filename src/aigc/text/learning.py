@@ -168,9 +168,8 @@ def fit(
             change = _as_begun(change, made, rate)
         phase = Phase("loss", goal, optimizer=made, schedule=change, **how)
         moved.train()
-        stack.callback(
-            lambda: _note(gen, texts.manifest) if begun else None
-        )  # whatever happens, the weights may have moved
+        # Whatever happens after the first batch, the weights may have moved.
+        stack.callback(lambda: _note(gen, texts.manifest) if begun else None)
         resting = [one._replace(do=partial(_resting, model, one.do)) if isinstance(one, Every) else one for one in every]
         dues = [*(one._replace(do=partial(_resting, model, one.do)) for one in looks), *resting]
         with gathered_at_end(collect):

@@ -79,9 +79,8 @@ class Run:
             "step": step,
             "identity": dict(self.identity),
             "optimizers": optimizers,
-            "kinds": {
-                phase.name: type(phase.optimizer).__name__ for phase in self.phases
-            },  # to be compared, never imported
+            # To be compared, never imported.
+            "kinds": {phase.name: type(phase.optimizer).__name__ for phase in self.phases},
             "scalers": {phase.name: phase.scaler.state_dict() for phase in self.phases if phase.scaler is not None},
             "examples": {name: ema.examples for name, ema in self.averages.items()},
             "history": history,
