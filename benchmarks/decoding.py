@@ -52,10 +52,10 @@ CONFIGS: dict[str, Callable[[], Any]] = {
 }  # fmt: skip
 
 
-def build(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+def build(name: str, device: str = "cpu") -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     """A model with random weights, and a tokenizer that has a word for each token."""
     config = CONFIGS[name]()
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), torch.device(device):
         torch.manual_seed(0)
         model = transformers.AutoModelForCausalLM.from_config(config).eval()
     words = Tokenizer(models.WordLevel({f"w{i}": i for i in range(config.vocab_size)}, unk_token="w0"))

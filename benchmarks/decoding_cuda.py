@@ -115,8 +115,8 @@ def main() -> None:
     given = parser.parse_args()
     if reason := kernels.unavailable("cuda"):
         raise SystemExit(f"There is nothing to measure here. {reason}")
-    model, tokenizer = build(MODEL)
-    model = model.to(device="cuda", dtype=torch.bfloat16)
+    model, tokenizer = build(MODEL, "cuda")
+    model = model.to(torch.bfloat16)
     speed = bandwidth()
     print(f"{torch.cuda.get_device_name()}, {speed / 1e6:.2f} TB/s")
     runs, cells = contenders(model, tokenizer), []

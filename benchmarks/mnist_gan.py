@@ -52,11 +52,12 @@ def stacks(images: Tensor, count: int) -> Tensor:
 def trained(given: argparse.Namespace, x: Tensor) -> aigc.GAN:
     """The model, after training."""
     parts: dict[str, Any] = {"loss": losses.NonSaturating(), "penalties": []} if given.plain else {}
-    gan = aigc.GAN.for_images(tuple(x.shape[1:]), latent=given.latent, kind=given.kind, **parts)
+    parts |= {"width": given.width, "latent": given.latent, "kind": given.kind}
+    gan = aigc.GAN.for_images(tuple(x.shape[1:]), **parts).to(given.device)
     folder = Path(given.run)
 
     def show(step: int) -> None:
-        write_png(folder / "samples.png", gan.sample(64, seed=0), scale=2)
+        write_png(folder / "samples.png", gan.sample(64, seed=0).cpu(), scale=2)
 
     gan.fit(
         x, steps=given.steps, batch_size=64, seed=0, lr=given.lr, checkpoint_dir=folder / "steps", checkpoint_every=250,
@@ -66,12 +67,17 @@ def trained(given: argparse.Namespace, x: Tensor) -> aigc.GAN:
     return gan
 
 
+def sampled(gan: aigc.GAN, count: int) -> Tensor:
+    """So many samples, on the CPU."""
+    return torch.cat([gan.sample(1000, seed=range(i, i + 1000)).cpu() for i in range(0, count, 1000)])
+
+
 def mnist(given: argparse.Namespace, classifier: Any) -> dict[str, Any]:
     """Quality of samples of digits."""
     train, test = read(given.data, train=True).images, read(given.data, train=False).images
     gan = trained(given, train)
     real = metrics.extract(classifier, test)
-    sets = {"samples": gan.sample(10_000, seed=1), "training images": train[:10_000]}
+    sets = {"samples": sampled(gan, 10_000), "training images": train[:10_000]}
     found: dict[str, Any] = {}
     for name, images in sets.items():
         made = metrics.extract(classifier, images)
@@ -87,8 +93,7 @@ def mnist(given: argparse.Namespace, classifier: Any) -> dict[str, Any]:
 def stacked(given: argparse.Namespace, classifier: Any) -> dict[str, Any]:
     """Modes of stacks."""
     gan = trained(given, stacks(read(given.data, train=True).images, 60_000))
-    labels = torch.cat([classifier.stacked(gan.sample(1000, seed=[1000 * i + j for j in range(1000)])) for i in range(26)])
-    found = metrics.mode_coverage(labels, modes=1000)
+    found = metrics.mode_coverage(classifier.stacked(sampled(gan, 26_000)), modes=1000)
     return {"modes": found.modes, "kl": round(found.divergence, 4)}
 
 
@@ -98,11 +103,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--kind", default="r3")
+    parser.add_argument("--width", type=int, help="of the nets; that of the kind, if it is left out")
     parser.add_argument("--plain", action="store_true", help="the non-saturating loss, without penalties")
     parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--latent", type=int, default=64)
     parser.add_argument("--lr", type=float, default=5e-4)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu", help="where the GAN is trained")
     given = parser.parse_args()
     given.run.mkdir(parents=True, exist_ok=True)
     start = time.process_time()
@@ -111,7 +118,8 @@ def main() -> None:
         found = (mnist if given.data_set == "mnist" else stacked)(given, classifier)
     found["cpu_seconds of this call"] = round(time.process_time() - start)
     print(found)
-    key = f"{given.data_set}, {given.kind}{', non-saturating, no penalty' if given.plain else ''}, {given.steps} steps"
+    kind = given.kind + (f" of width {given.width}" if given.width else "")
+    key = f"{given.data_set}, {kind}{', non-saturating, no penalty' if given.plain else ''}, {given.steps} steps"
     before = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     RESULTS.write_text(json.dumps(before | {key: found}, indent=1) + "\n")
 

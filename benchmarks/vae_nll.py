@@ -68,16 +68,17 @@ def mnist(given: argparse.Namespace) -> dict[str, Any]:
 
     train, test = (read(given.data, train=part).images for part in (True, False))
     test = (random.uniform(0, torch.arange(len(test))[:, None], torch.arange(784)).view_as(test) < test).float()
-    size = 64 if given.model == "hierarchical" else 200 if given.muon and given.model == "vae" else 100
+    size = given.batch or (64 if given.model == "hierarchical" else 200 if given.muon and given.model == "vae" else 100)
     steps = given.epochs * len(train) // size
     if given.model == "hierarchical":
         rising = ELBO(beta=Linear(0.1, 1.0, steps=2000))
-        layers: Any = {"width": 16, "likelihood": likelihoods.Bernoulli(), "bound": rising}
+        layers: Any = {"width": given.width, "likelihood": likelihoods.Bernoulli(), "bound": rising}
         vae = aigc.VAE.hierarchical((1, 28, 28), (16, 8, 4), **layers)
     else:
         vae = build((1, 28, 28), 50, (200, 200), ELBO() if given.model == "vae" else IWAE(50), "tanh")
     if given.begin:
         vae.load_state_dict(aigc.VAE.from_pretrained(given.begin).state_dict())
+    vae.to(given.device)
     muon = partial(MuonAdamW, lr=given.lr, adam_lr=min(given.lr, 2e-3))
     folder, start = Path(given.run), time.perf_counter()
     with warnings.catch_warnings():
@@ -89,9 +90,10 @@ def mnist(given: argparse.Namespace) -> dict[str, Any]:
             loggers=[CSVLogger(folder / "curve.csv")],
         )  # fmt: skip
     vae.save_pretrained(folder / "model")
-    result = vae.log_likelihood(test[: given.test], samples=given.samples)
+    result = vae.log_likelihood(test[: given.test].to(given.device), samples=given.samples, chunk=given.chunk)
     print(f"mnist {given.model}: {-result.mean:.3f} nats, give or take {result.standard_error:.3f}")
-    how = " of Muon" if given.muon else ""
+    how = (" of Muon" if given.muon else "") + (f", width {given.width}" if given.width != 16 else "")
+    how += f" on {torch.cuda.get_device_name()}" if given.device == "cuda" else ""
     key = f"mnist {given.model}, {given.epochs} epochs{how}" + (
         f", from {Path(given.begin).parent.name}" if given.begin else ""
     )
@@ -117,6 +119,10 @@ def main() -> None:
     parser.add_argument("--from", dest="begin", type=Path)
     parser.add_argument("--samples", type=int, default=5000)
     parser.add_argument("--test", type=int, default=10_000)
+    parser.add_argument("--chunk", type=int, default=2000, help="codes that are decoded at once")
+    parser.add_argument("--batch", type=int, help="examples; what suits the model, if it is left out")
+    parser.add_argument("--width", type=int, default=16, help="of the hierarchical model")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--precision", default="float32", choices=["float32", "bfloat16"])
     given = parser.parse_args()
