@@ -131,17 +131,18 @@ def seeded_rng(seed: int, device: torch.device) -> Iterator[None]:
         True
     """
     beside = None if device.type == "cpu" else torch.get_device_module(device)
-    before, there = torch.get_rng_state(), None if beside is None else beside.get_rng_state()
+    which = () if device.type == "mps" else (device,)  # there is one of those; of others the current one need not be meant
+    before, there = torch.get_rng_state(), None if beside is None else beside.get_rng_state(*which)
     # Not torch.manual_seed, which keeps a note of each call for a GPU that is not in use.
     torch.default_generator.manual_seed(seed)
     if beside is not None:
-        beside.manual_seed(seed)
+        beside.set_rng_state(torch.Generator(device).manual_seed(seed).get_state(), *which)
     try:
         yield
     finally:
         torch.set_rng_state(before)
         if beside is not None:
-            beside.set_rng_state(there)
+            beside.set_rng_state(there, *which)
 
 
 @contextlib.contextmanager

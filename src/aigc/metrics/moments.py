@@ -154,14 +154,16 @@ class Moments:
         """
         if not (dist.is_available() and dist.is_initialized()):
             return self
-        ours = torch.cat([self.mean.new_tensor([self.n]), self.mean * self.n])
+        own = self.mean.device
+        sent = torch.device("cuda") if dist.get_backend() == "nccl" else own  # which sends nothing that is on the CPU
+        ours = torch.cat([self.mean.new_tensor([self.n]), self.mean * self.n]).to(sent)
         dist.all_reduce(ours)
         n = round(float(ours[0]))
-        mean = ours[1:] / max(n, 1)
+        mean = (ours[1:] / max(n, 1)).to(own)
         delta = self.mean - mean
-        scatter = self.scatter + torch.outer(delta, delta) * self.n
+        scatter = (self.scatter + torch.outer(delta, delta) * self.n).to(sent)
         dist.all_reduce(scatter)
-        return type(self)(n, mean, scatter, self.extractor, self.version)
+        return type(self)(n, mean, scatter.to(own), self.extractor, self.version)
 
 
 def _symmetric(x: Tensor) -> bool:

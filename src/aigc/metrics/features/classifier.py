@@ -97,6 +97,7 @@ class Classifier(nn.Module):
             **sizes: `dim` and `width`, as for `Classifier`.
         """
         _check(images, labels)
+        labels = labels.to(images.device)
         count = int(labels.max()) + 1 if classes is None else integer("classes", classes, low=int(labels.max()) + 1)
         made = cls(tuple(images.shape[1:]), max(count, 2), seed=seed, **sizes).to(images.device)
         made.mean.copy_(images.mean())
