@@ -29,12 +29,28 @@ COLUMNS = {
 }
 TYPES = {
     **dict.fromkeys(("seed", "step", "temperature", "top_k", "top_p", "min_p"), "i64"),
-    **dict.fromkeys(("peaks", "tops", "masses", "reals"), "*fp32"),
-    **dict.fromkeys(("counts", "lists", "waits"), "*i32"),
+    **dict.fromkeys(("peaks", "tops", "masses", "reals", "partials", "weights", "kept", "leasts"), "*fp32"),
+    **dict.fromkeys(("counts", "lists", "waits", "tokens"), "*i32"),
     "integers": "*i64",
 }
-CONSTANTS = {"stride": 1, "HASHED": False, "TAU": False, "GROUP": 32, "GROUPS": 4096, "BLOCKS": 512}
-KERNELS = ((kernels.read_rows, 4), (kernels.draw_rows, 8), (kernels.search_rows, 8))
+CONSTANTS: dict[str, Any] = {
+    "stride": 1,
+    "HASHED": False,
+    "TAU": False,
+    "GROUP": 32,
+    "GROUPS": 4096,
+    "BLOCKS": 512,
+    "CHUNKS": 64,
+    "PASS": 1,
+    "NARROWED": True,
+}
+KERNELS = (
+    (kernels.read_rows, 4),
+    (kernels.draw_rows, 8),
+    (kernels.narrow_slices, 8),
+    (kernels.cut_slices, 8),
+    (kernels.search_rows, 8),
+)
 
 
 class Variant(NamedTuple):
@@ -50,7 +66,9 @@ class Variant(NamedTuple):
 VARIANTS = (
     Variant("numbers"),
     Variant("tensors", logits="*bf16", columns=True, constants={"HASHED": True, "TAU": True}),
-    Variant("strided", logits="*fp16", strided=True, constants={"GROUP": 64, "GROUPS": 8192, "BLOCKS": 2048}),
+    Variant(
+        "strided", logits="*fp16", strided=True, constants={"GROUP": 64, "GROUPS": 8192, "BLOCKS": 2048, "CHUNKS": 256}
+    ),
 )
 
 
@@ -96,7 +114,7 @@ def main() -> None:
             made = compiled(kernel, warps, variant, capability)
             registers, stack = usage(made.asm["cubin"])
             print(
-                f"{kernel.__name__:12} {variant.name}: {32 * warps} threads, {registers} registers each, "
+                f"{kernel.__name__:13} {variant.name}: {32 * warps} threads, {registers} registers each, "
                 f"{made.metadata.shared} bytes of shared memory, {stack} bytes of stack"
             )
 

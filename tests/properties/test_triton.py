@@ -64,6 +64,46 @@ def test_long_rows(scale: float, some: dict[str, float]) -> None:
     law_specification(run, x, 5, 1, **filters)
 
 
+def flat(scale: float, levels: int | None = None) -> Tensor:
+    """Two rows of some chunks, of which much may survive; of so many values, if told."""
+    x = torch.randn(2, 7000, generator=torch.Generator().manual_seed(11)) * scale
+    return x if levels is None else (x * levels / 8).round() * 8 / levels
+
+
+SPLIT = [
+    (flat(1.0), {"top_p": 0.9}),  # thousands survive: two levels
+    (flat(0.1), {"top_p": 0.2, "min_p": 0.9}),
+    (flat(2.4), {"top_p": 0.8}),  # hundreds: one level
+    (flat(1.0), {"top_k": 300}),
+    (flat(1.0), {"top_k": 2500}),
+    (flat(1.0), {"top_k": 6999}),
+    (flat(1.0), {"min_p": 0.1}),
+    (flat(3.0), {"min_p": 0.01, "temperature": 2.0}),
+    (flat(1.0, 8), {"top_p": 0.7}),  # so many tie that they do not fit a list: whole rows
+    (flat(1.0, 8), {"top_k": 3000}),
+    (flat(1.0).bfloat16(), {"top_p": 0.9}),
+    (flat(1e30), {"top_p": 0.9, "temperature": 1e31}),
+    (flat(1.0).where(flat(2.0) < 1, -torch.inf), {"top_p": 0.95}),
+    (flat(1.0), {"top_k": 3000, "top_p": 0.9}),  # the second depends on the first: whole rows
+]
+
+
+@pytest.mark.parametrize("x, some", SPLIT)
+def test_rows_that_keep_more_than_a_list(x: Tensor, some: dict[str, float]) -> None:
+    filters = {"temperature": None, "top_k": None, "top_p": None, "min_p": None} | some
+    law_specification(run, x, 2, 3, **filters)
+
+
+@pytest.mark.parametrize("x, some", [SPLIT[i] for i in (0, 2, 4, 8, 10)])
+def test_slices_do_not_show(x: Tensor, some: dict[str, float], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row that is cut into other slices, as it is beside other rows, has the same bits."""
+    given_rows = kernels.parameters((2,), **some)
+    whole = drawn(x, given_rows, Noise(torch.tensor([3, 4]), 1))
+    for programs in (1, 6):
+        monkeypatch.setattr(_triton, "_PROGRAMS", programs)
+        assert all(map(torch.equal, drawn(x, given_rows, Noise(torch.tensor([3, 4]), 1)), whole))
+
+
 @settings(max_examples=15)
 @given(x=strategies.logits(rows=3, dtypes=FLOATS, bad=True), seed=strategies.seeds(), data=st.data())
 def test_a_row_owes_nothing_to_its_batch(x: Tensor, seed: int, data: st.DataObject) -> None:

@@ -195,6 +195,6 @@ def test_the_kernels_compile_for_gpus_that_are_not_here(capability: int, tmp_pat
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert len(lines) == 9
+    assert len(lines) == 15
     # Of logits with strides on an A100, ten numbers of `search_rows` do not find a register.
     assert all(" 0 bytes of stack" in line or "strided" in line for line in lines), done.stdout

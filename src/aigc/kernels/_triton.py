@@ -23,6 +23,7 @@ from torch import Tensor
 
 from aigc.kernels._parameters import Parameters
 from aigc.kernels._triton_draw import draw_rows
+from aigc.kernels._triton_narrow import PIVOTS, cut_slices, narrow_slices
 from aigc.kernels._triton_parts import BLOCK, CHUNK, FLAT, MOST_GROUPS
 from aigc.kernels._triton_read import read_rows
 from aigc.kernels._triton_search import search_rows
@@ -32,6 +33,8 @@ __all__ = ["sample", "threshold"]
 
 _GROUP = 32  # tokens of which the largest is looked at first
 _MOST_GROUPS = 8192  # that a program looks at; groups are larger where the vocabulary is
+_MOST_CHUNKS = 256  # of a row that all multiprocessors look at: each program adds them up
+_PROGRAMS = 1056  # that look at them at once: eight for each multiprocessor of a large GPU
 _EXACT = {"enable_fp_fusion": False}  # a product and a sum are rounded each, as on the host
 _OFF = Parameters(temperature=1.0, top_k=2**62, top_p=1.0, min_p=0.0)
 
@@ -69,20 +72,56 @@ def _launch_all(logits: Tensor, given: Parameters, noise: Noise, integers: Tenso
     lists = new((rows, MOST_GROUPS.value + FLAT.value), dtype=torch.int32)
     parameters = [argument for pair in zip(given, _OFF, strict=True) for argument in _parameter(*pair)]
     row = logits, *logits.stride(), vocabulary
-    drawn = *row, *_number(noise.seed, logits), *_number(noise.step, logits), *parameters
-    options = {"HASHED": noise.hashed, "BLOCKS": triton.next_power_of_2(blocks)}
+    seeds = *_number(noise.seed, logits), *_number(noise.step, logits)
+    options = {"BLOCKS": triton.next_power_of_2(blocks)} | _EXACT
     with torch.cuda.device(logits.device) if logits.is_cuda else nullcontext():  # the interpreter has tensors on the host
         read_rows[rows, triton.cdiv(vocabulary, CHUNK.value)](
             *row, *parameters[:2], peaks, tops, masses, counts, groups, blocks, GROUP=group, num_warps=4, **_EXACT
         )
         draw_rows[(rows,)](
-            *(*drawn, peaks, tops, masses, counts, lists, waits, integers, reals, rows, groups, blocks),
-            **(options | {"TAU": tau, "GROUP": group, "GROUPS": triton.next_power_of_2(groups)} | _EXACT),
+            *(*row, *seeds, *parameters, peaks, tops, masses, counts, lists, waits, integers, reals, rows, groups, blocks),
+            **({"TAU": tau, "GROUP": group, "GROUPS": triton.next_power_of_2(groups), "HASHED": noise.hashed} | options),
             num_warps=8,
         )
+        found, sizes, narrowed = _narrow(logits, given, (*row, *parameters, tops, masses, waits), blocks, options)
         search_rows[(rows,)](
-            *(*drawn, tops, masses, lists, waits, integers, reals, rows, blocks), **options, num_warps=8, **_EXACT
-        )
+            *(*row, *seeds, *parameters, tops, masses, lists, waits, *found, integers, reals, rows, blocks, *sizes),
+            CHUNKS=triton.next_power_of_2(sizes[0]), NARROWED=narrowed, HASHED=noise.hashed, num_warps=8, **options,
+        )  # fmt: skip
+
+
+def _narrow(
+    logits: Tensor, given: Parameters, arguments: tuple[Any, ...], blocks: int, options: dict[str, Any]
+) -> tuple[tuple[Tensor, ...], tuple[int, int], bool]:
+    """Has all multiprocessors look for the thresholds of rows that wait, if a filter is on that may leave more than a list.
+
+    Returns what was found, the numbers of chunks and of slices of a row, and whether it was done.
+    """
+    rows, vocabulary = logits.shape
+    chunks, new = triton.cdiv(vocabulary, CHUNK.value), logits.new_empty
+    if not _may_keep_many(given) or not 1 < chunks <= _MOST_CHUNKS:
+        none = new((0,), dtype=torch.float32), new((0,), dtype=torch.int32)
+        return tuple(none[i] for i in (0, 0, 0, 1, 0, 1)), (chunks, 1), False
+    per = triton.cdiv(chunks, max(1, _PROGRAMS // rows))
+    slices = triton.cdiv(chunks, per)
+    partials = new((2, rows, chunks, PIVOTS.value), dtype=torch.float32)
+    weights, kept = new((rows, chunks), dtype=torch.float32), new((2, rows, blocks), dtype=torch.float32)
+    counts, leasts = new((3, rows, slices), dtype=torch.int32), new((rows, slices), dtype=torch.float32)
+    tokens = new((2, rows, slices, FLAT.value), dtype=torch.int32)
+    sizes, options = (rows, blocks, chunks, per), options | {"CHUNKS": triton.next_power_of_2(chunks), "num_warps": 8}
+    for n in range(2):
+        narrow_slices[rows, slices](*arguments, partials, *sizes, PASS=n, **options)
+    found = partials, weights, kept, counts, leasts, tokens
+    cut_slices[rows, slices](*arguments, *found, *sizes, **options)
+    return found, (chunks, slices), True
+
+
+def _may_keep_many(given: Parameters) -> bool:
+    """Whether more tokens may survive than a list holds, without many that tie."""
+    k, p, m = given.top_k, given.top_p, given.min_p
+    if k is not None and not isinstance(k, Tensor) and k <= MOST_GROUPS.value:
+        return False
+    return k is not None or isinstance(p, Tensor) or isinstance(m, Tensor) or (p is not None and p < 1) or bool(m)
 
 
 def _number(value: int | Tensor, logits: Tensor) -> tuple[Tensor | None, int]:

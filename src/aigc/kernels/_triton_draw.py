@@ -194,7 +194,7 @@ def draw_rows(
             if (kept > FLAT) & (not TAU):
                 waiting = 0
                 drawn, z = draw_in_levels(
-                    logits, stride, vocabulary, mass, top, t, -float("inf"), -float("inf"), start, BLOCKS
+                    logits, stride, vocabulary, mass, mass, top, t, -float("inf"), -float("inf"), start, BLOCKS
                 )
                 store(integers, reals, rows, row, drawn, kept, status, z - tl.log(total), 1.0, top)
         else:

@@ -7,7 +7,7 @@ import triton
 from triton import language as tl
 
 # Numbers that change from call to call: a kernel is not to be compiled anew for 1, or for multiples of 16.
-CHANGING = ["seed", "step", "temperature", "top_k", "top_p", "min_p", "rows", "groups", "blocks"]
+CHANGING = ["seed", "step", "temperature", "top_k", "top_p", "min_p", "rows", "groups", "blocks", "chunks", "per", "slices"]
 
 __all__ = [
     "BLOCK",
@@ -196,6 +196,7 @@ def draw_in_levels(
     stride: tl.tensor,
     vocabulary: tl.tensor,
     mass: tl.tensor,
+    most: tl.tensor,
     top: tl.tensor,
     t: tl.tensor,
     tau: tl.tensor,
@@ -203,11 +204,16 @@ def draw_in_levels(
     start: tl.tensor,
     BLOCKS: tl.constexpr,
 ) -> tl.tensor:
-    """A block by its mass, float64 `(BLOCKS,)`, then a token of it; returns the token and its z."""
+    """A block by its mass, then a token of it; returns the token and its z.
+
+    The masses of blocks, float64 `(BLOCKS,)`, are at least `mass` and at most `most`: where that leaves a choice, they are
+    summed anew.
+    """
     block = tl.arange(0, BLOCKS)
-    score = tl.log(mass) + gumbel(start, -1 - block)
+    noise = gumbel(start, -1 - block)
+    score = tl.log(mass) + noise
+    near = (tl.log(most) + noise >= tl.max(score) - CLEAR).to(tl.int32)
     chosen = best(score, block)
-    near = (score >= tl.max(score) - CLEAR).to(tl.int32)
     if tl.sum(near) > 1:  # masses in float32 do not tell which is first
         exact = tl.full([], -float("inf"), tl.float64)
         while tl.sum(near) > 0:
