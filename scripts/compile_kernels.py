@@ -48,7 +48,7 @@ KERNELS = (
     (kernels.read_rows, 4),
     (kernels.draw_rows, 8),
     (kernels.narrow_slices, 8),
-    (kernels.cut_slices, 8),
+    (kernels.cut_slices, 4),
     (kernels.search_rows, 8),
 )
 

@@ -92,6 +92,23 @@ SPLIT = [
 def test_rows_that_keep_more_than_a_list(x: Tensor, some: dict[str, float]) -> None:
     filters = {"temperature": None, "top_k": None, "top_p": None, "min_p": None} | some
     law_specification(run, x, 2, 3, **filters)
+    if "temperature" not in some:
+        least = _triton.threshold(x.to(DEVICE), kernels.parameters((2,), **some)).cpu()
+        assert torch.equal(least, kernels.threshold(x, **some))
+
+
+@pytest.mark.parametrize("cut", [0.3, 0.8])
+def test_blocks_of_tokens_that_are_cut_among_each_other(cut: float) -> None:
+    """Three blocks whose tokens are almost alike, and top-p ends among them: their masses are known last."""
+    rng = torch.Generator().manual_seed(5)
+    x = torch.rand(12, 5000, generator=rng) * 0.1
+    x[:, 1024:1792] = -1 + 1e-4 * torch.rand(12, 768, generator=rng)
+    mass = x.double().exp()
+    inside = float(mass[0, 1024:1792].sum() / mass[0].sum())
+    law_specification(run, x, 9, 0, temperature=None, top_k=None, top_p=1 - (1 - cut) * inside, min_p=None)
+    fourth = x[:, 1024:1792].sort(descending=True).values[:, 192:193]  # of them pass min-p, before top-p cuts as well
+    m = (fourth - x.amax(1, keepdim=True)).double().exp()[:1]
+    law_specification(run, x[:1], 9, 1, temperature=None, top_k=None, top_p=1 - (1 - cut) * inside, min_p=float(m))
 
 
 @pytest.mark.parametrize("x, some", [SPLIT[i] for i in (0, 2, 4, 8, 10)])

@@ -108,11 +108,11 @@ def _narrow(
     weights, kept = new((rows, chunks), dtype=torch.float32), new((2, rows, blocks), dtype=torch.float32)
     counts, leasts = new((3, rows, slices), dtype=torch.int32), new((rows, slices), dtype=torch.float32)
     tokens = new((2, rows, slices, FLAT.value), dtype=torch.int32)
-    sizes, options = (rows, blocks, chunks, per), options | {"CHUNKS": triton.next_power_of_2(chunks), "num_warps": 8}
+    sizes, options = (rows, blocks, chunks, per), options | {"CHUNKS": triton.next_power_of_2(chunks)}
     for n in range(2):
-        narrow_slices[rows, slices](*arguments, partials, *sizes, PASS=n, **options)
+        narrow_slices[rows, slices](*arguments, partials, *sizes, PASS=n, num_warps=8, **options)
     found = partials, weights, kept, counts, leasts, tokens
-    cut_slices[rows, slices](*arguments, *found, *sizes, **options)
+    cut_slices[rows, slices](*arguments, *found, *sizes, num_warps=4, **options)
     return found, (chunks, slices), True
 
 
