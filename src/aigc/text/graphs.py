@@ -89,6 +89,7 @@ class GraphForward:
     """Rows from slot 0, whose steps are recorded.
 
     Rows that ended keep their places until half of all rows have ended, since the rows that are left must be recorded anew.
+    For the same reason rows do not fork: `Plan.begin` makes a `SlotForward` of those that will.
 
     Args:
         network: The model.
@@ -163,9 +164,8 @@ class GraphForward:
     def _record(self, work: Work) -> None:
         try:
             self._replay = self.recorder.record(work)
-        except Exception as error:
-            cause = error.__context__ or error  # to end a capture that failed fails again, and says less
-            self.problem = f"{type(cause).__name__}: {(str(cause).splitlines() or [''])[0]}"
+        except Exception as error:  # to end a capture that failed fails again, and says less
+            self.problem = _told(error.__context__ or error)
         if self.problem is not None and self._strict:
             raise RuntimeError(self.problem)
 
@@ -262,6 +262,11 @@ def rounded(slots: int) -> int:
     [64, 128, 256, 512, 1024, 1536]
     """
     return max(BUCKET, min(1 << (slots - 1).bit_length(), -(-slots // _STRIDE) * _STRIDE))
+
+
+def _told(error: BaseException) -> str:
+    """In a function of its own: a name for the error would tie all that its traceback holds, a batch, into a cycle."""
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
 
 
 @lru_cache
