@@ -38,8 +38,11 @@ class Recommended:
 
 @dataclass(slots=True)
 class _Kept:
-    """What a `_SlotCache` and its layers share. None of them knows the cache: its memory comes back when it is let go of,
-    and not when the collector of cycles next runs, which knows nothing of the memory of a GPU."""
+    """What a `_SlotCache` and its layers share.
+
+    None of them knows the cache: its memory comes back when it is let go of, and not when the collector of cycles next
+    runs, which knows nothing of the memory of a GPU.
+    """
 
     at: Positions
     slots: list[LayerSlots]
