@@ -125,10 +125,28 @@ def test_nothing_waits_for_the_device_but_the_event_of_the_step_before() -> None
 def test_a_capture_that_fails_leaves_a_model_that_writes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert kernels.backend("cuda") == "triton", kernels.unavailable("cuda")
     _, eager = both("llama", monkeypatch)
-    run, stream = TransformersNetwork.run_slots, torch.cuda.current_stream()
-    monkeypatch.setattr(
-        TransformersNetwork, "run_slots", lambda net, ids, cache, **how: run(net, ids + int(ids.max()) * 0, cache, **how)
-    )
+    run, stream, state = TransformersNetwork.run_slots, torch.cuda.current_stream(), torch.cuda.get_rng_state()
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            TransformersNetwork,
+            "run_slots",
+            lambda net, ids, cache, **how: run(net, ids + int(ids.max()) * 0, cache, **how),
+        )
+        refused(eager, stream)
+    # The process is as it was: memory is given back, numbers are drawn as they would have been, and steps are captured.
+    torch.cuda.empty_cache()
+    assert torch.equal(torch.cuda.get_rng_state(), state)
+    with torch.random.fork_rng():
+        expected = torch.rand(5, device="cuda", generator=torch.Generator("cuda").manual_seed(torch.cuda.initial_seed()))
+        torch.cuda.manual_seed(torch.cuda.initial_seed())
+        assert torch.equal(torch.rand(5, device="cuda"), expected)
+    graphed, _ = both("llama", monkeypatch)
+    given = {"max_new_tokens": 20, "seed": 3, "sampler": SAMPLERS["fused"]}
+    assert [c.tokens for c in graphed.generate(PROMPTS, **given)] == [c.tokens for c in eager.generate(PROMPTS, **given)]
+
+
+def refused(eager: aigc.Generator, stream: torch.cuda.Stream) -> None:
+    """A generator whose steps cannot be captured writes what one writes that does not try."""
     gen = aigc.Generator(tiny.model("llama").cuda(), tiny.tokenizer())
     assert "no CUDA graphs: LlamaForCausalLM does not take CUDA graphs" in gen.plan.reason, gen.plan.reason
     assert torch.cuda.current_stream() == stream
