@@ -60,7 +60,8 @@ def place(device: str | torch.device = "auto", *, dtype: str | torch.dtype = "au
     """Chooses a device and a floating type, or checks those asked for.
 
     Args:
-        device: `"auto"` takes the accelerator where there is one, else the CPU.
+        device: `"auto"` takes the accelerator where there is one, else the CPU. Of several of a kind it is the current one,
+            as it is for a kind without an index: the first, unless the caller changed it.
         dtype: `"auto"` takes bfloat16 where the device computes in it, else float32.
 
     Raises:
@@ -295,7 +296,7 @@ def _device(device: str | torch.device) -> tuple[torch.device, str]:
     if device == "auto":
         if accelerator is None:
             return torch.device("cpu"), "no accelerator found"
-        return torch.device(accelerator.type, 0), f"{accelerator.type} found"
+        return torch.device(accelerator.type, torch.accelerator.current_device_index()), f"{accelerator.type} found"
     if not isinstance(device, str | torch.device):
         raise fail_type("device", 'a string such as "cpu", or a torch.device', device)
     here = ["cpu"]
@@ -306,8 +307,8 @@ def _device(device: str | torch.device) -> tuple[torch.device, str]:
         chosen = torch.device(device)
     except RuntimeError:
         raise fail("device", '"auto" or a device of torch', device, cure) from None
-    if chosen.type != "cpu" and chosen.index is None:
-        chosen = torch.device(chosen.type, 0)
+    if accelerator is not None and chosen.type == accelerator.type and chosen.index is None:
+        chosen = torch.device(chosen.type, torch.accelerator.current_device_index())
     if str(chosen) not in here and chosen.type != "cpu":
         raise fail("device", "on this machine", str(device), cure)
     return chosen, ""

@@ -16,6 +16,7 @@ from torch import Tensor
 from aigc import metrics
 from aigc.metrics import Features, Moments, extract
 from aigc.metrics.features import PCA, Classifier, Flatten, RandomConv, Wrapped
+from aigc.training import Processes
 
 pytestmark = [
     pytest.mark.gpu,
@@ -156,6 +157,16 @@ def test_moments_of_all_processes_are_sent_from_wherever_they_are(where: str, gr
     torch.testing.assert_close(found.scatter, own.scatter, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("where", ["cpu", "device"])
+def test_numbers_of_all_processes_are_added_wherever_they_are(where: str, group: None) -> None:
+    """As if there were two, of which the other sends nothing. Those of a model on the CPU go by way of the device."""
+    values = [features(3, 0), torch.ones(()), torch.arange(4)]
+    sent = [value.to(DEVICE if where == "device" else "cpu") for value in values]
+    Processes(rank=0, world=2).total(sent)
+    assert {value.device.type for value in sent} == {DEVICE.type if where == "device" else "cpu"}
+    assert all(torch.equal(found.cpu(), value) for found, value in zip(sent, values, strict=True))
+
+
 EXTRACTORS: dict[str, Callable[[Tensor], Any]] = {
     "flatten": lambda x: Flatten(),
     "pca": lambda x: PCA(5).fit(x),
@@ -198,10 +209,13 @@ def test_a_classifier_learns_on_the_device(labelled: str, tmp_path: Path) -> Non
 
 
 def test_a_module_of_the_callers() -> None:
-    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 6), torch.nn.Dropout()).double()
+    with torch.random.fork_rng():  # a layer draws its first weights from the global generator
+        torch.manual_seed(0)
+        net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 6), torch.nn.Dropout()).double()
     x = images(20)[0].double()
     expected = extract(Wrapped(net, "own", "1", dim=6), x).values
     found = extract(Wrapped(net.to(DEVICE), "own", "1", dim=6), (part.to(DEVICE) for part in x.split(7)))
     torch.testing.assert_close(found.values.cpu(), expected, rtol=1e-9, atol=1e-9)
+    assert torch.equal(extract(Wrapped(net, "own", "1", dim=6), x.split(7)).values, found.values)  # data of the CPU
     kinds = metrics.frechet_distance(found, Features(expected + 1, "own", "1"))
     assert kinds.value == pytest.approx(6.0, rel=1e-8)

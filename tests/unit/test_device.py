@@ -30,6 +30,23 @@ def test_what_is_asked_is_taken() -> None:
     assert device.place(torch.device("cpu"), dtype="torch.float64").dtype == torch.float64
 
 
+def test_a_kind_without_an_index_is_its_current_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As everywhere in torch; a process of several sets its own once."""
+    machine = {
+        "is_available": True,
+        "current_accelerator": torch.device("cuda"),
+        "device_count": 3,
+        "current_device_index": 2,
+    }
+    for name, value in machine.items():
+        monkeypatch.setattr(torch.accelerator, name, lambda value=value: value)
+    asked = {"auto": 2, "cuda": 2, "cuda:0": 0, "cuda:1": 1, torch.device("cuda"): 2, torch.device("cuda", 1): 1}
+    for name, index in asked.items():
+        assert device.place(name, dtype="float32").device == torch.device("cuda", index)
+    with pytest.raises(ParameterError, match="This machine has cpu, cuda:0, cuda:1, cuda:2"):
+        device.place("xpu")
+
+
 @pytest.mark.parametrize("name", ["gpu9", "cuda:99", "xpu:7", "", "cpu:x"])
 def test_a_device_that_is_not_here_is_an_error_that_says_what_is(name: str) -> None:
     with pytest.raises(ParameterError, match="This machine has cpu"):

@@ -1,5 +1,6 @@
 """Metrics: what results say, which input is refused and how, and extractors of features."""
 
+import hashlib
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from aigc import checkpoint, metrics
 from aigc.errors import ModelFileError, ParameterError, TypeParameterError
 from aigc.metrics import Features, Moments, extract
 from aigc.metrics.features import PCA, Classifier, FeatureExtractor, Flatten, RandomConv, Wrapped
+from aigc.metrics.features.contract import digest
 
 PAIRED = [metrics.frechet_distance, metrics.kid, metrics.precision_recall, metrics.density_coverage, metrics.c2st]
 
@@ -172,6 +174,26 @@ def test_everything_built_in_is_an_extractor() -> None:
         assert isinstance(extractor, FeatureExtractor)
         if not isinstance(extractor, Wrapped):
             assert extract(extractor, images).values.shape == (6, extractor.dim or 64)
+
+
+def test_a_module_of_the_callers_has_its_data_where_its_weights_are() -> None:
+    """Weights or buffers; a function has neither, and takes data where it is."""
+    buffers = torch.nn.BatchNorm1d(4, affine=False, device="meta")
+    for module in (torch.nn.Linear(4, 3, device="meta"), buffers):
+        assert Wrapped(module, "own", "1")(normal(5, 4)).device.type == "meta"
+    for here in (torch.nn.Identity(), lambda v: v):
+        assert Wrapped(here, "own", "1")(normal(5, 4)).device.type == "cpu"
+
+
+def test_versions_are_those_of_the_bytes_in_any_dtype() -> None:
+    x = normal(3, 4)
+    numbers = [digest(x.to(dtype)) for dtype in (torch.float64, torch.float32, torch.float16, torch.bfloat16)]
+    assert len(set(numbers)) == 4
+    for tensor in (x, x.mT, x[0, 0], x[:0], x > 0, torch.arange(5)):
+        given = str(tuple(tensor.shape)).encode() + np.ascontiguousarray(tensor.numpy()).tobytes()
+        assert digest(tensor) == hashlib.sha256(given).hexdigest()[:8]
+    judge = Classifier((1, 8, 8), 2).bfloat16()
+    assert extract(judge, normal(6, 1, 8, 8)).version == judge.version != Classifier((1, 8, 8), 2).version
 
 
 @given(n=st.integers(3, 12), d=st.integers(2, 12), seed=st.integers(0, 99))

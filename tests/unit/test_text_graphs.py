@@ -18,7 +18,7 @@ from aigc import kernels
 from aigc.errors import GenerationError
 from aigc.kernels import Draw, Status
 from aigc.sampling import Categorical, Greedy, MinP, Noise, PerRow, Sampler, Temperature, TopK, TopP, as_sampler, chain
-from aigc.text import graphs
+from aigc.text import BeamSearch, Guidance, graphs
 from aigc.text._transformers import TransformersNetwork
 from aigc.text._transformers_kinds import Seq2SeqNetwork
 from aigc.text.forwards import AloneForward, PaddedForward, SlotForward
@@ -320,6 +320,14 @@ def test_texts_streams_and_reasons_are_the_same(
     assert gen.generate(PROMPTS, **arguments, logprobs=True) == expected
     assert recorder.replays > 50
     assert list(gen.stream(PROMPTS, **arguments)) == list(plain.stream(PROMPTS, **arguments))
+
+
+def test_rows_of_a_guided_search_fork_after_both_prompts(plain: aigc.Generator, gen: aigc.Generator) -> None:
+    """Rows of steps that are recorded cannot fork, whichever prompt they read."""
+    for negative in ("", "to lead away from"):
+        how = {"max_new_tokens": 12, "guidance": Guidance(1.5, negative=negative), "search": BeamSearch(3)}
+        expected = [(c.tokens, c.score) for c in plain.generate(PROMPTS, n=3, **how)]
+        assert [(c.tokens, c.score) for c in gen.generate(PROMPTS, n=3, **how)] == expected
 
 
 def test_a_stream_closed_early_harms_no_other(plain: aigc.Generator, gen: aigc.Generator) -> None:

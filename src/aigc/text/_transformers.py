@@ -36,26 +36,38 @@ class Recommended:
     min_p: float | None
 
 
+@dataclass(slots=True)
+class _Kept:
+    """What a `_SlotCache` and its layers share.
+
+    None of them knows the cache: its memory comes back when it is let go of, and not when the collector of cycles next
+    runs, which knows nothing of the memory of a GPU.
+    """
+
+    at: Positions
+    slots: list[LayerSlots]
+
+
 class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]  # transformers ships no types for its caches
     """One layer of a `_SlotCache`, as transformers' attention sees it."""
 
     is_sliding = False
 
-    def __init__(self, cache: "_SlotCache", index: int) -> None:
+    def __init__(self, kept: _Kept, index: int) -> None:
         super().__init__()
-        self._cache, self._index = cache, index
+        self._kept, self._index = kept, index
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         self.is_initialized = True
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        return self._cache.slots[self._index].put(key_states, value_states, self._cache.at)
+        return self._kept.slots[self._index].put(key_states, value_states, self._kept.at)
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self._cache.at.window, 0
+        return self._kept.at.window, 0
 
     def get_seq_length(self) -> int:
-        return self._cache.at.window - self._cache.at.write.shape[1]
+        return self._kept.at.window - self._kept.at.write.shape[1]
 
     def get_max_length(self) -> int:
         return -1
@@ -67,9 +79,23 @@ class _SlotCache(Cache):  # type: ignore[misc]
     """Slots behind transformers' public cache interface."""
 
     def __init__(self, layers: int) -> None:
-        self.at = Positions(torch.zeros(1, 1, dtype=torch.int64), window=1, room=1)
-        self.slots = [LayerSlots() for _ in range(layers)]
-        super().__init__(layers=[_SlotLayer(self, index) for index in range(layers)])
+        at = Positions(torch.zeros(1, 1, dtype=torch.int64), window=1, room=1)
+        self._kept = _Kept(at, [LayerSlots() for _ in range(layers)])
+        super().__init__(layers=[_SlotLayer(self._kept, index) for index in range(layers)])
+
+    @property
+    def at(self) -> Positions:
+        """Where the next forward writes."""
+        return self._kept.at
+
+    @at.setter
+    def at(self, at: Positions) -> None:
+        self._kept.at = at
+
+    @property
+    def slots(self) -> list[LayerSlots]:
+        """One per layer, each of which may be put in the place of another."""
+        return self._kept.slots
 
 
 class TransformersNetwork:

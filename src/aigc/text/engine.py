@@ -290,7 +290,7 @@ class Engine:
         model = self.plan.begin(self._network, [request.read for request in part], past=past, forks=forks)
         if call.guidance is None:
             return model
-        against = self.plan.begin(self._network, [request.negative for request in part], past=self._past)
+        against = self.plan.begin(self._network, [request.negative for request in part], past=self._past, forks=forks)
         return GuidedForward(model, against, call.guidance.scale)
 
     def _guided(self, rows: list[Request], guidance: Guidance | None, *, n: int, max_new_tokens: int) -> list[Request]:

@@ -29,7 +29,11 @@ class SlotCache(Protocol):
     """A cache of slots: one `LayerSlots` per layer, and where the next forward writes."""
 
     at: Positions
-    slots: list[LayerSlots]
+
+    @property
+    def slots(self) -> list[LayerSlots]:
+        """The layers' slots."""
+        ...
 
 
 class Said(NamedTuple):

@@ -12,6 +12,7 @@ A step runs as it is until the device has everything that it needs for it, and i
 recorded, it goes on running as it is.
 """
 
+import contextlib
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Protocol
@@ -60,8 +61,10 @@ class CudaRecorder:
     def __init__(self, device: torch.device) -> None:
         self.draws = kernels.backend(device) == "triton"
         self._device = device
-        self._stream = _stream(torch.cuda.current_device() if device.index is None else device.index)
+        self._index = torch.cuda.current_device() if device.index is None else device.index
+        self._stream = _stream(self._index)
         self._graph: torch.cuda.CUDAGraph | None = None
+        self._pool = torch.cuda.graph_pool_handle()
 
     def run(self, work: Work) -> None:
         """Runs work on the side stream, after what was asked of the device before, and before what will be."""
@@ -74,14 +77,17 @@ class CudaRecorder:
     def record(self, work: Work) -> Work:
         """Captures work."""
         graph = torch.cuda.CUDAGraph()
-        pool = None if self._graph is None else self._graph.pool()  # the graph before lives on until this one shares it
-        # The outer context gives the caller's stream back, which the inner one does not where a capture fails.
-        with (
-            torch.cuda.stream(self._stream),
-            torch.cuda.graph(graph, pool=pool, stream=self._stream, capture_error_mode="thread_local"),
-        ):
-            work()
-        self._graph = graph
+        try:
+            # The outer context gives the caller's stream back, which the inner one does not where a capture fails.
+            with (
+                torch.cuda.stream(self._stream),
+                torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"),
+            ):
+                work()
+        except BaseException:
+            _recover(self._index, self._pool)
+            raise
+        self._graph = graph  # the graph before lives on until this one shares its memory
         return lambda: self.run(graph.replay)
 
 
@@ -89,6 +95,7 @@ class GraphForward:
     """Rows from slot 0, whose steps are recorded.
 
     Rows that ended keep their places until half of all rows have ended, since the rows that are left must be recorded anew.
+    For the same reason rows do not fork: `Plan.begin` makes a `SlotForward` of those that will.
 
     Args:
         network: The model.
@@ -163,9 +170,8 @@ class GraphForward:
     def _record(self, work: Work) -> None:
         try:
             self._replay = self.recorder.record(work)
-        except Exception as error:
-            cause = error.__context__ or error  # to end a capture that failed fails again, and says less
-            self.problem = f"{type(cause).__name__}: {(str(cause).splitlines() or [''])[0]}"
+        except Exception as error:  # to end a capture that failed fails again, and says less
+            self.problem = _told(error.__context__ or error)
         if self.problem is not None and self._strict:
             raise RuntimeError(self.problem)
 
@@ -262,6 +268,29 @@ def rounded(slots: int) -> int:
     [64, 128, 256, 512, 1024, 1536]
     """
     return max(BUCKET, min(1 << (slots - 1).bit_length(), -(-slots // _STRIDE) * _STRIDE))
+
+
+def _recover(index: int, pool: Any) -> None:
+    """Undoes what torch leaves of a capture that failed, which would break whatever the process does next on the device.
+
+    Before 2.12 the allocator counts the capture as under way, and gives no memory back any more; and the device's own
+    generator counts as captured, and draws no more. (Pull request 180395 of torch has the first.)
+    """
+    with contextlib.suppress(RuntimeError):  # it was ended
+        torch._C._cuda_endAllocateToPool(index, pool)
+    generator = torch.cuda.default_generators[index]
+    state = generator.get_state()
+    try:
+        torch.rand(1, device=generator.device, generator=generator)
+    except RuntimeError:
+        generator.graphsafe_set_state(generator.clone_state())  # the same numbers, and no capture
+    else:
+        generator.set_state(state)
+
+
+def _told(error: BaseException) -> str:
+    """In a function of its own: a name for the error would tie all that its traceback holds, a batch, into a cycle."""
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
 
 
 @lru_cache

@@ -136,7 +136,7 @@ class Loop(Iterator[list[Drawn]]):
         self._rows = list(range(len(limits)))
         self._drawn = 0
         self._done: set[int] = set()
-        self._failed: Exception | None = None
+        self._failed: list[Exception] = []  # one at most
 
     def drop(self, row: int) -> None:
         """Ends a row: it leaves the batch before the next step."""
@@ -147,9 +147,10 @@ class Loop(Iterator[list[Drawn]]):
         with torch.inference_mode():
             keep = [i for i, row in enumerate(self._rows) if row not in self._done]
             if not keep:
+                self._failed.clear()  # its traceback holds this loop, and so it is not kept: nor is it when it is raised
                 raise StopIteration
-            if self._failed is not None:
-                raise self._failed
+            if self._failed:
+                raise self._failed.pop()
             if len(keep) < len(self._rows):
                 self._rows = [self._rows[i] for i in keep]
                 self._steps.select(torch.tensor(keep))
@@ -167,7 +168,7 @@ class Loop(Iterator[list[Drawn]]):
             self._steps.ahead()
         except Exception as error:
             # The tokens of this step are good, and may be the last: the error is raised by the next step, if there is one.
-            self._failed = error
+            self._failed.append(error)
 
 
 def _sent(draw: Draw) -> Callable[[], tuple[list[Any], list[Any], list[Any]]]:

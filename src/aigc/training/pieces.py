@@ -30,6 +30,8 @@ class Processes(NamedTuple):
         if self.world == 1 or not values:
             return
         flat = torch.cat([value.reshape(-1) for value in values])  # in the widest of their dtypes
+        if dist.get_backend() == "nccl" and not flat.is_cuda:  # of a model on the CPU: NCCL sends nothing that is there
+            flat = flat.to(_messages())
         dist.all_reduce(flat)
         at = 0
         for value in values:

@@ -114,5 +114,6 @@ def digest(*tensors: Tensor) -> str:
     found = hashlib.sha256()
     for tensor in tensors:
         found.update(str(tuple(tensor.shape)).encode())
-        found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        # As bytes, since numpy has no bfloat16; in one dimension, since a number has none to lay bytes along.
+        found.update(tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())
     return found.hexdigest()[:8]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -109,9 +110,10 @@ class PCA:
 class Wrapped:
     """A module of the caller's, such as the encoder of a VAE or an InceptionV3.
 
-    A module is called in evaluation mode, and left in the mode that it had. For the published FID, the module is the
-    InceptionV3 of 2015-12-05 up to its last pooling, `(n, 3, h, w)` to `(n, 2048)`, resizing included, from whoever you
-    trust, its weights from safetensors; aigc ships and downloads none:
+    A module is called in evaluation mode, and left in the mode that it had; data goes to the device of its weights.
+
+    For the published FID, the module is the InceptionV3 of 2015-12-05 up to its last pooling, `(n, 3, h, w)` to
+    `(n, 2048)`, resizing included, from whoever you trust, its weights from safetensors; aigc ships and downloads none:
 
         Wrapped(inception, name="inception", version="2015-12-05", dim=2048)
 
@@ -140,7 +142,11 @@ class Wrapped:
 
     def __call__(self, x: Tensor, /) -> Tensor:
         """Maps `(n, *data)` to `(n, dim)`, without gradients."""
-        modes = {part: part.training for part in self.module.modules()} if isinstance(self.module, nn.Module) else {}
+        modes: dict[nn.Module, bool] = {}
+        if isinstance(self.module, nn.Module):
+            modes = {part: part.training for part in self.module.modules()}
+            weights = next(chain(self.module.parameters(), self.module.buffers()), None)
+            x = x if weights is None else x.to(weights.device)
         try:
             for part in modes:
                 part.training = False
