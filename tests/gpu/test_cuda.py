@@ -109,7 +109,9 @@ def test_no_kernel_is_compiled_anew_for_another_step_seed_or_batch() -> None:
     for n in (1, 2, 15, 16, 17):
         x = torch.zeros(n, 32_000, device="cuda")
         kernels.sample(x, seed=n, step=n, temperature=n / 16, top_k=n)
-        kernels_made = (_triton.read_rows, _triton.draw_rows, _triton.search_rows)
+        kernels.sample(x, seed=n, step=n, temperature=n / 16, top_p=n / 20)
+        kernels_made = [getattr(_triton, name) for name in ("read_rows", "draw_rows", "search_rows")]
+        kernels_made += [_triton.narrow_slices, _triton.cut_slices]
         made.append([sum(len(cache[0]) for cache in kernel.device_caches.values()) for kernel in kernels_made])
     assert all(counts == made[0] for counts in made)
 
