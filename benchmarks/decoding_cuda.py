@@ -123,17 +123,16 @@ def main() -> None:
     speed = bandwidth()
     print(f"{torch.cuda.get_device_name()}, {speed / 1e6:.2f} TB/s")
     runs, cells = contenders(model, tokenizer), []
-    for rows in given.batches:
-        cells.append(cell(runs, model, rows, given.prompt, given.new, speed, given.seconds))
-        print(shown(cells[-1]), flush=True)
     head = {
         "gpu": torch.cuda.get_device_name(),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "terabytes_a_second": round(speed / 1e6, 2),
     }
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(json.dumps({"with": head, "model": MODEL, "cells": cells}, indent=1) + "\n")
+    for rows in given.batches:
+        cells.append(cell(runs, model, rows, given.prompt, given.new, speed, given.seconds))
+        print(shown(cells[-1]), flush=True)
+        RESULTS.write_text(json.dumps({"with": head, "model": MODEL, "cells": cells}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

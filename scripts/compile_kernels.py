@@ -47,7 +47,7 @@ CONSTANTS: dict[str, Any] = {
 KERNELS = (
     (kernels.read_rows, 4),
     (kernels.draw_rows, 8),
-    (kernels.narrow_slices, 8),
+    (kernels.narrow_slices, 4),
     (kernels.cut_slices, 4),
     (kernels.search_rows, 8),
 )

@@ -90,12 +90,12 @@ def test_a_graph_replays_with_new_steps_seeds_and_parameters() -> None:
 
 def test_a_compiled_graph_draws_the_same() -> None:
     x, seeds = torch.randn(8, 32_000, device="cuda"), torch.arange(8, device="cuda")
-    compiled = torch.compile(
-        lambda x, step: kernels.sample(x * 2, seed=seeds, step=step, top_p=0.9).token,
-        fullgraph=True,
-        mode="reduce-overhead",
-    )
     with preserved_environment():  # inductor names the folders of its own and Triton's cache there
+        compiled = torch.compile(
+            lambda x, step: kernels.sample(x * 2, seed=seeds, step=step, top_p=0.9).token,
+            fullgraph=True,
+            mode="reduce-overhead",
+        )
         for n in range(4):
             step = torch.full((8,), n, device="cuda")
             found, expected = compiled(x, step), kernels.sample(x * 2, seed=seeds, step=step, top_p=0.9).token

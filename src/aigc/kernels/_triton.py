@@ -110,7 +110,7 @@ def _narrow(
     tokens = new((2, rows, slices, FLAT.value), dtype=torch.int32)
     sizes, options = (rows, blocks, chunks, per), options | {"CHUNKS": triton.next_power_of_2(chunks)}
     for n in range(2):
-        narrow_slices[rows, slices](*arguments, partials, *sizes, PASS=n, num_warps=8, **options)
+        narrow_slices[rows, slices](*arguments, partials, *sizes, PASS=n, num_warps=4, **options)
     found = partials, weights, kept, counts, leasts, tokens
     cut_slices[rows, slices](*arguments, *found, *sizes, num_warps=4, **options)
     return found, (chunks, slices), True
