@@ -26,7 +26,7 @@ from aigc.data import Spectrogram, side_by_side, sounds, write_png, write_wav
 from aigc.device import threads
 from aigc.gan import DiffAugment
 from aigc.metrics.features import Classifier
-from aigc.training import Cosine, CSVLogger, Every
+from aigc.training import Cosine, CSVLogger, Every, Stop
 from aigc.vae.quantise import VQ
 
 RESULTS = Path(__file__).parent / "results" / "spoken_digits.json"
@@ -73,9 +73,14 @@ def with_a_game(given: argparse.Namespace, x: Tensor, labels: Tensor) -> aigc.GA
     def show(step: int) -> None:
         write_png(given.run / "made.png", gan.sample(40, seed=1, condition=asked).cpu().flip(2), columns=10, scale=1)
 
+    def stop(step: int) -> None:
+        if step >= (given.until or given.steps):
+            raise Stop("as was asked")
+
     gan.fit(
         (x, labels), steps=given.steps, batch_size=64, seed=0, lr=given.lr, checkpoint_dir=given.run / "steps",
-        checkpoint_every=500, log_every=50, loggers=[CSVLogger(given.run / "curve.csv")], every=[Every(500, show)],
+        checkpoint_every=500, log_every=50, loggers=[CSVLogger(given.run / "curve.csv")],
+        every=[Every(500, show), Every(1, stop)],
     )  # fmt: skip
     gan.save_pretrained(given.run / "model")
     return gan
@@ -125,6 +130,7 @@ def main() -> None:
     parser.add_argument("--prior-epochs", type=int, default=30)
     parser.add_argument("--gan", help="the kind of nets of a GAN, such as r3, in place of the autoencoder")
     parser.add_argument("--steps", type=int, default=10_000, help="of the GAN")
+    parser.add_argument("--until", type=int, help="the step at which the GAN's run is cut")
     parser.add_argument("--lr", type=float, default=5e-4, help="of the GAN")
     parser.add_argument("--device", default="cpu", help="of the GAN")
     parser.add_argument("--threads", type=int, default=2)
@@ -137,6 +143,7 @@ def main() -> None:
     print(found)
     before = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     codes, game = f"{given.epochs} epochs, {given.prior_epochs} of the prior", f"GAN, {given.gan}, {given.steps} steps"
+    game += f", cut at {given.until}" if given.until else ""
     RESULTS.write_text(json.dumps(before | {game if given.gan else codes: found}, indent=1) + "\n")
 
 

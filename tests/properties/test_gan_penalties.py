@@ -352,6 +352,19 @@ def test_lecam_follows_both_sides_and_draws_each_to_the_other() -> None:
             LeCam(decay=bad)
 
 
+def test_micro_batches_move_the_averages_of_lecam_as_their_batch_does() -> None:
+    whole, parts = LeCam(0.7, decay=0.8).double(), LeCam(0.7, decay=0.8).double()
+    for real, fake in ((3.0, -1.0), (5.0, 2.0)):
+        for penalty, sizes in ((whole, [4]), (parts, [1, 3])):
+            first = 0
+            for size in sizes:
+                noise = Noise(0, 0, 0, rows=slice(first, first := first + size), batch=4)
+                both = (torch.full((size, 1), value, dtype=F64) for value in (real, fake))
+                penalty(lambda x: x, *both, noise=noise)
+    assert float(whole.real) == pytest.approx(0.8 * 3 + 0.2 * 5)
+    assert [float(parts.real), float(parts.fake)] == pytest.approx([float(whole.real), float(whole.fake)], rel=1e-12)
+
+
 def test_consistency_compares_data_with_changed_data() -> None:
     net, real, fake = critic(2), normal(5, 2), normal(5, 2, seed=1)
 

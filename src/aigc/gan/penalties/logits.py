@@ -27,8 +27,8 @@ class LeCam(nn.Module):
        \alpha_F \leftarrow d\, \alpha_F + (1 - d)\, \mathbb{E} D(G(z)) $$
 
     Each call in training mode moves the averages by its batch, that of all processes where `torch.distributed` was started,
-    and measures against the moved ones; the first call starts them. They are buffers, so that checkpoints have them: keep
-    the module among those that are saved. No gradient passes through them.
+    and measures against the moved ones; the first call starts them. Micro-batches move them by their share of a batch. They
+    are buffers, so that checkpoints have them: keep the module among those that are saved. No gradient passes through them.
 
     Args:
         weight: $\lambda$, a number of at least 0 or a schedule. It suits losses whose logits have a zero, which the
@@ -64,7 +64,8 @@ class LeCam(nn.Module):
         """The penalty of what a discriminator said; see `Penalty`. In training mode, moves the averages."""
         real, fake = flat("real_logits", scores.real_logits), flat("fake_logits", scores.fake_logits)
         if self.training:
-            self._follow(real.detach(), fake.detach())
+            share = 1 / processes().world if noise is None else (noise.rows.stop - noise.rows.start) / noise.batch
+            self._follow(real.detach(), fake.detach(), share)
         # Copies, for the next call moves the averages before this one's gradient may be taken.
         toward_real, toward_fake = self.real.clone(), self.fake.clone()
         gaps = (real - toward_fake).square().mean() + (fake - toward_real).square().mean()
@@ -73,11 +74,12 @@ class LeCam(nn.Module):
     forward = called
 
     @torch.no_grad()
-    def _follow(self, real: Tensor, fake: Tensor) -> None:
-        totals = [real.sum(), fake.sum(), real.new_tensor(len(real)), real.new_tensor(len(fake))]
+    def _follow(self, real: Tensor, fake: Tensor, share: float) -> None:
+        """Moves the averages; `share` is how much of the whole batch this process has here."""
+        totals = [real.sum(), fake.sum(), real.new_tensor(len(real)), real.new_tensor(len(fake)), real.new_tensor(share)]
         processes().total(totals)
-        for average, total, count in zip((self.real, self.fake), totals[:2], totals[2:], strict=True):
-            kept = (self.calls > 0).to(average.dtype) * self.decay
+        for average, total, count in zip((self.real, self.fake), totals[:2], totals[2:4], strict=True):
+            kept = (self.calls > 0).to(average.dtype) * self.decay ** totals[4]
             average.copy_(kept * average + (1 - kept) * (total / count))
         self.calls.add_(1)
 
