@@ -90,6 +90,10 @@ def test_the_examples_of_the_sampling_pages_run(page: str, printed: str, capsys:
 SHORTER = {
     "path/to/mnist": "mnist",
     "path/to/fsdd.zip": "sounds",
+    "path/to/faces": "faces",
+    "(64, 64)": "(16, 16)",
+    "(3, 64, 64)": "(3, 16, 16)",
+    '(1, 128, 64), kind="dcgan"': '(1, 128, 4), kind="dcgan", width=8',
     "4096": "256",
     "(1, 128, 64), steps=4": "(1, 128, 4), steps=2, width=8",
     "epochs=1, batch_size=32": "steps=1, batch_size=8",
@@ -105,14 +109,17 @@ SHORTER = {
 def test_the_pages_on_training_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from aigc.data import write_idx, write_wav
+    from aigc.data import write_idx, write_png, write_wav
 
     rng = torch.Generator().manual_seed(0)
     (tmp_path / "mnist").mkdir()
     (tmp_path / "sounds").mkdir()
+    (tmp_path / "faces").mkdir()
     blobs = torch.nn.functional.avg_pool2d(torch.rand(300, 28, 28, generator=rng), 5, stride=1, padding=2)
     write_idx(tmp_path / "mnist" / "train-images-idx3-ubyte", (blobs > 0.5).byte() * 255)
     write_idx(tmp_path / "mnist" / "train-labels-idx1-ubyte", (torch.arange(300) % 10).byte())
+    for i in range(70):
+        write_png(tmp_path / "faces" / f"{i}.png", torch.rand(1, 3, 20, 24, generator=rng), columns=1)
     for i in range(130):
         write_wav(tmp_path / "sounds" / f"{i}.wav", torch.rand(1, 256, generator=rng) - 0.5, rate=8000)
     monkeypatch.chdir(tmp_path)
@@ -127,7 +134,9 @@ def test_the_pages_on_training_run(
     assert {"digits.png", "better.png", "sevens.png", "coded.png", "seven.wav", "run", "own"} <= {
         path.name for path in tmp_path.iterdir()
     }
-    assert {"gan.png", "walk.gif", "gan-sevens.png", "gan", "own-gan"} <= {path.name for path in tmp_path.iterdir()}
+    assert {"gan.png", "walk.gif", "faces.gif", "gan-seven.wav", "gan-sevens.png", "gan", "own-gan"} <= {
+        path.name for path in tmp_path.iterdir()
+    }
     printed = capsys.readouterr().out
     assert "after 200 steps" in printed
     assert "step 299" in printed
