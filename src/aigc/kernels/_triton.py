@@ -1,8 +1,11 @@
-"""Sampling on CUDA, in Triton: three launches, whatever the rows look like, and nothing is read back.
+"""Sampling on CUDA, in Triton: three launches, or six, whatever the rows look like, and nothing is read back.
 
     _triton_read.py    all slices of all rows: the largest logit of each group and block of tokens, the mass of each block
     _triton_draw.py    a program a row: draws those that are not cut, and those that a list of their largest logits settles
+    _triton_narrow.py  if filters are on that may keep more than a list: all slices of rows that are left, three times, to
+                       find out what survives, but for some few tokens
     _triton_search.py  a program a row: draws those that are left; for the others it ends at once
+    _triton_split.py   how it does so where few tokens are in doubt
     _triton_parts.py   what these are made of
 
 The list and its certificate are those of `_row.py`, but for where it comes from: n groups have a maximum of at least the

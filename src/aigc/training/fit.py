@@ -226,9 +226,11 @@ def fit(
             done = step.index + 1
             reporter.count(step.examples)
             beside = _done(every, done, done == total, modules, book, among)
+            stopped, struck = among.any(book.stopped is not None, interrupt.struck)  # all end after the same step
+            if stopped and book.stopped is None:
+                book.stopped = "stopped by another process"
             if book.take(step, beside, last=done == total or book.stopped is not None):
                 reporter(done, book.newest)
-            struck = among.any(interrupt.struck)  # all end after the same step
             due = done % checkpoint_every == 0 or done == total or struck or book.stopped is not None
             if checkpoint_dir is not None and due:
                 run.save(checkpoint_dir, step=done, history=book.state, write=first)
@@ -260,8 +262,6 @@ def _done(
         except Stop as stop:
             book.stopped, told = str(stop), stop.numbers
         found |= _numbers(told)
-    if among.any(book.stopped is not None) and book.stopped is None:
-        book.stopped = "stopped by the first process"
     return found
 
 

@@ -45,13 +45,13 @@ class Processes(NamedTuple):
             self.total(values)
             torch._foreach_div_(values, self.world)
 
-    def any(self, said: bool) -> bool:
-        """Whether one of all processes says so."""
+    def any(self, *said: bool) -> tuple[bool, ...]:
+        """Whether one of all processes says so, of each: one message."""
         if self.world == 1:
             return said
-        found = torch.tensor(float(said), device=_messages())
+        found = torch.tensor(said, dtype=torch.float32, device=_messages())
         self.total([found])
-        return bool(found)
+        return tuple(count > 0 for count in found.tolist())
 
     @torch.no_grad()
     def from_first(self, value: Tensor) -> None:
@@ -65,7 +65,7 @@ class Processes(NamedTuple):
         """Whether numbers are the same in all processes."""
         first = values.clone()
         self.from_first(first)
-        return not self.any(not torch.equal(values.nan_to_num(), first.nan_to_num()))
+        return not any(self.any(not torch.equal(values.nan_to_num(), first.nan_to_num())))
 
 
 class Piece(NamedTuple):
