@@ -71,11 +71,12 @@ def test_a_cut_run_goes_on(optimizer: Any, precision: str, tmp_path: Path) -> No
     options = HOW | {"schedule": Constant(0.3), "optimizer": optimizer, "precision": precision, "held_out": TEXTS[:2]}
     options |= {"look_every": 1}
     whole, first, second = (generator("qwen3") for _ in range(3))
+    start = torch.cat([p.clone().flatten() for p in weights(whole)])
     whole.fit(TEXTS, steps=6, **options)
     first.fit(TEXTS, steps=3, checkpoint_dir=tmp_path, **options)
     assert second.fit(TEXTS, steps=6, checkpoint_dir=tmp_path, **options).steps == (1, 2, 3, 4, 5, 6)
-    for a, b in zip(weights(whole), weights(second), strict=True):
-        torch.testing.assert_close(a, b, atol=2e-3, rtol=1e-2)
+    a, b = (torch.cat([p.flatten() for p in weights(gen)]) for gen in (whole, second))
+    assert float((a - b).norm()) < 0.05 * float((a - start).norm()), "of the way that the weights went"
 
 
 def test_an_interval_looks_at_the_model_while_it_is_trained() -> None:

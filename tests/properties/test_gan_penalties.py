@@ -331,8 +331,8 @@ def test_lecam_follows_both_sides_and_draws_each_to_the_other() -> None:
         f = b.mean() if f is None else 0.9 * f + 0.1 * b.mean()
         found = penalty(lambda x: x, real, fake)
         assert float(found) == pytest.approx(0.7 * (((a - f) ** 2).mean() + ((b - r) ** 2).mean()), rel=1e-13)
-    assert [float(penalty.real), float(penalty.fake), int(penalty.calls)] == [pytest.approx(r), pytest.approx(f), 5]
-    assert set(penalty.state_dict()) == {"real", "fake", "calls"}
+    assert [float(penalty.real), float(penalty.fake), int(penalty.batches)] == [pytest.approx(r), pytest.approx(f), 5]
+    assert set(penalty.state_dict()) == {"real", "fake", "batches"}
     again = LeCam(0.7, decay=0.9).double()
     again.load_state_dict(penalty.state_dict())
     assert torch.equal(again(lambda x: x, real, fake), penalty(lambda x: x, real, fake))
@@ -354,15 +354,16 @@ def test_lecam_follows_both_sides_and_draws_each_to_the_other() -> None:
 
 def test_micro_batches_move_the_averages_of_lecam_as_their_batch_does() -> None:
     whole, parts = LeCam(0.7, decay=0.8).double(), LeCam(0.7, decay=0.8).double()
-    for real, fake in ((3.0, -1.0), (5.0, 2.0)):
-        for penalty, sizes in ((whole, [4]), (parts, [1, 3])):
+    batches = [[0.0, 0.0, 0.0, 8.0], [5.0] * 4, [7.0] * 4]  # of the first, micro-batches are not alike
+    for batch in batches:
+        for penalty, sizes in ((whole, [4]), (parts, [1, 2, 1])):
             first = 0
             for size in sizes:
                 noise = Noise(0, 0, 0, rows=slice(first, first := first + size), batch=4)
-                both = (torch.full((size, 1), value, dtype=F64) for value in (real, fake))
-                penalty(lambda x: x, *both, noise=noise)
-    assert float(whole.real) == pytest.approx(0.8 * 3 + 0.2 * 5)
-    assert [float(parts.real), float(parts.fake)] == pytest.approx([float(whole.real), float(whole.fake)], rel=1e-12)
+                real = torch.tensor(batch, dtype=F64)[noise.rows, None]
+                penalty(lambda x: x, real, -real, noise=noise)
+    assert float(whole.real) == pytest.approx(0.64 * 2 + 0.16 * 5 + 0.2 * 7)
+    assert [float(parts.real), float(parts.fake)] == pytest.approx([float(whole.real), -float(whole.real)], rel=1e-12)
 
 
 def test_consistency_compares_data_with_changed_data() -> None:
@@ -621,7 +622,7 @@ def test_two_processes_are_penalised_as_one(tmp_path: Path) -> None:
     assert halves["losses"] == pytest.approx(whole["losses"], rel=1e-10)
     for name, value in whole["state"].items():
         torch.testing.assert_close(halves["state"][name], value, rtol=1e-9, atol=1e-12)
-    assert int(whole["state"]["lecam.calls"]) == 6
+    assert float(whole["state"]["lecam.batches"]) == 6
     assert float(whole["state"]["control.p"]) > 0.1, "it has moved, in steps of all examples"
 
 

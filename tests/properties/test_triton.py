@@ -64,6 +64,19 @@ def test_long_rows(scale: float, some: dict[str, float]) -> None:
     law_specification(run, x, 5, 1, **filters)
 
 
+def law_threshold(theirs: Tensor, ours: Tensor, x: Tensor, filters: dict[str, float | None]) -> None:
+    """Two thresholds are alike, or the masses above the tokens between them come as near to p as the licence says."""
+    k, p = filters.get("top_k"), filters.get("top_p")
+    for row in ((theirs != ours) & ~(theirs.isnan() & ours.isnan())).nonzero()[:, 0].tolist():
+        y, least, most = x[row].double(), *sorted([float(theirs[row]), float(ours[row])])
+        mass = (y - y.max()).exp()
+        if k is not None and k < len(y):
+            mass = mass.where(y >= y.sort(descending=True).values[int(k) - 1], 0.0)
+        for value in y[(y >= least) & (y < most)].unique().tolist():
+            assert p is not None
+            assert abs(float(mass[y > value].sum() / mass.sum()) - p) <= EDGE
+
+
 def flat(scale: float, levels: int | None = None) -> Tensor:
     """Two rows of some chunks, of which much may survive; of so many values, if told."""
     x = torch.randn(2, 7000, generator=torch.Generator().manual_seed(11)) * scale
@@ -77,6 +90,8 @@ SPLIT = [
     (flat(1.0), {"top_k": 300}),
     (flat(1.0), {"top_k": 2500}),
     (flat(1.0), {"top_k": 6999}),
+    (torch.cat([flat(2.0)[:, :6400], torch.full((2, 600), -1e9)], 1), {"top_k": 1000}),  # a vocabulary that was filled up
+    (torch.cat([flat(2.0), torch.full((2, 1), 2000.0)], 1), {"top_k": 1000}),
     (flat(1.0), {"min_p": 0.1}),
     (flat(3.0), {"min_p": 0.01, "temperature": 2.0}),
     (flat(1.0, 8), {"top_p": 0.7}),  # so many tie that they do not fit a list: whole rows
@@ -94,7 +109,7 @@ def test_rows_that_keep_more_than_a_list(x: Tensor, some: dict[str, float]) -> N
     law_specification(run, x, 2, 3, **filters)
     if "temperature" not in some:
         least = _triton.threshold(x.to(DEVICE), kernels.parameters((2,), **some)).cpu()
-        assert torch.equal(least, kernels.threshold(x, **some))
+        law_threshold(least, kernels.threshold(x, **some), x, some)
 
 
 @pytest.mark.parametrize("cut", [0.3, 0.8])
@@ -106,9 +121,20 @@ def test_blocks_of_tokens_that_are_cut_among_each_other(cut: float) -> None:
     mass = x.double().exp()
     inside = float(mass[0, 1024:1792].sum() / mass[0].sum())
     law_specification(run, x, 9, 0, temperature=None, top_k=None, top_p=1 - (1 - cut) * inside, min_p=None)
-    fourth = x[:, 1024:1792].sort(descending=True).values[:, 192:193]  # of them pass min-p, before top-p cuts as well
-    m = (fourth - x.amax(1, keepdim=True)).double().exp()[:1]
+    least = x[:, 1024:1792].sort(descending=True).values[:, 192:193]  # a quarter of them pass min-p, in any case
+    m = (least - x.amax(1, keepdim=True)).double().exp()[:1]
     law_specification(run, x[:1], 9, 1, temperature=None, top_k=None, top_p=1 - (1 - cut) * inside, min_p=float(m))
+
+
+@pytest.mark.parametrize("some", [{"top_k": 50}, {"top_k": 400}, {"top_k": 50, "top_p": 0.9}, {"min_p": 0.3}])
+def test_a_number_and_a_column_of_it_are_alike_to_the_bit(some: dict[str, float]) -> None:
+    """Also beside a row with other parameters, and where more tie than a list holds."""
+    x = flat(1.0)
+    x[:, ::7] = 2.0
+    columns = {name: torch.tensor([value, 500 if name == "top_k" else 0.5]) for name, value in some.items()}
+    alone = drawn(x[:1], kernels.parameters((1,), **some), Noise(torch.tensor([5]), 0))
+    beside = drawn(x, kernels.parameters((2,), **columns), Noise(torch.tensor([5, 6]), 0))
+    assert all(torch.equal(one, both[:1]) for one, both in zip(alone, beside, strict=True))
 
 
 @pytest.mark.parametrize("x, some", [SPLIT[i] for i in (0, 2, 4, 8, 10)])
@@ -142,10 +168,7 @@ def test_thresholds_are_those_of_the_torch_path(x: Tensor, k: int | None, p: flo
     given_rows = kernels.parameters(x.shape[:1], top_k=k, top_p=p, min_p=m)
     theirs = _triton.threshold(x.to(DEVICE), given_rows).cpu()
     ours = kernels.threshold(x, top_k=k, top_p=p, min_p=m)
-    for row in ((theirs != ours) & ~(theirs.isnan() & ours.isnan())).nonzero()[:, 0].tolist():  # near the nucleus edge
-        mass = (x[row].double() - x[row].double().max()).exp()
-        between = float(mass[x[row] >= theirs[row]].sum() - mass[x[row] >= ours[row]].sum())
-        assert abs(between) <= 2 * EDGE * float(mass.sum())
+    law_threshold(theirs, ours, x, {"top_k": k, "top_p": p})
 
 
 @pytest.mark.parametrize("seed", [0, 1, -1, 2**63 - 1, -(2**63)])

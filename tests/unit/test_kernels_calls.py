@@ -196,5 +196,6 @@ def test_the_kernels_compile_for_gpus_that_are_not_here(capability: int, tmp_pat
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert len(lines) == 15
-    # Of logits with strides on an A100, ten numbers of `search_rows` do not find a register.
-    assert all(" 0 bytes of stack" in line or "strided" in line for line in lines), done.stdout
+    spilt = [line for line in lines if " 0 bytes of stack" not in line]
+    few = [line.startswith("cut_slices") and "strided" in line and capability == 80 for line in spilt]
+    assert all(few), done.stdout  # of logits with strides, on an A100, some numbers do not find a register

@@ -102,7 +102,7 @@ def _narrow(
     """
     rows, vocabulary = logits.shape
     chunks, new = triton.cdiv(vocabulary, CHUNK.value), logits.new_empty
-    if not _may_keep_many(given) or not 1 < chunks <= _MOST_CHUNKS:
+    if not _may_keep_many(given, vocabulary) or not 1 < chunks <= _MOST_CHUNKS:
         none = new((0,), dtype=torch.float32), new((0,), dtype=torch.int32)
         return tuple(none[i] for i in (0, 0, 0, 1, 0, 1)), (chunks, 1), False
     per = triton.cdiv(chunks, max(1, _PROGRAMS // rows))
@@ -119,12 +119,14 @@ def _narrow(
     return found, (chunks, slices), True
 
 
-def _may_keep_many(given: Parameters) -> bool:
-    """Whether more tokens may survive than a list holds, without many that tie."""
+def _may_keep_many(given: Parameters, vocabulary: int) -> bool:
+    """Whether there may be rows for which `is_narrowed` holds."""
     k, p, m = given.top_k, given.top_p, given.min_p
-    if k is not None and not isinstance(k, Tensor) and k <= MOST_GROUPS.value:
-        return False
-    return k is not None or isinstance(p, Tensor) or isinstance(m, Tensor) or (p is not None and p < 1) or bool(m)
+    if isinstance(k, Tensor) or isinstance(p, Tensor) or isinstance(m, Tensor):
+        return isinstance(k, Tensor) or k is None or k > MOST_GROUPS.value
+    if k is not None and k < vocabulary:
+        return k > MOST_GROUPS.value and (p is None or p == 1)
+    return (p is not None and p < 1) or bool(m)
 
 
 def _number(value: int | Tensor, logits: Tensor) -> tuple[Tensor | None, int]:

@@ -15,6 +15,7 @@ from aigc.kernels._triton_parts import (
     CHANGING,
     CHUNK,
     FLAT,
+    MOST_GROUPS,
     key_of,
     mass_of,
     number,
@@ -33,37 +34,44 @@ PART = tl.constexpr(256)  # tokens that are weighed at a time
 def whole_of(
     tops: tl.tensor, masses: tl.tensor, row: tl.tensor, blocks: tl.tensor, t: tl.tensor, BLOCKS: tl.constexpr
 ) -> tl.tensor:
-    """The largest logit of a row, the least of the largest of its blocks that is not -inf, and the mass of all, float64."""
+    """The largest logit of each block of a row, and of all, and the mass of all, float64."""
     block = tl.arange(0, BLOCKS)
     block_top = tl.load(tops + row * blocks + block, mask=block < blocks, other=-float("inf"))
     mass = tl.load(masses + row * blocks + block, mask=block < blocks, other=0.0)
     top = tl.max(block_top)
-    lowest = tl.min(tl.where(block_top > -float("inf"), block_top, top))
-    return top, lowest, tl.sum(mass.to(tl.float64) * tl.exp(tempered(block_top, top, t)))
+    return block_top, top, tl.sum(mass.to(tl.float64) * tl.exp(tempered(block_top, top, t)))
 
 
 @triton.jit
 def is_narrowed(vocabulary: tl.tensor, k: tl.tensor, p: tl.tensor, m: tl.tensor) -> tl.tensor:
-    """Whether a row that waits is one for these kernels."""
-    return ((k < vocabulary) & (p == 1)) | ((k >= vocabulary) & ((p < 1) | (m > 0)))
+    """Whether a row that waits is one for these kernels: one whose filters a list does not settle, unless many tie."""
+    return ((k < vocabulary) & (k > MOST_GROUPS) & (p == 1)) | ((k >= vocabulary) & ((p < 1) | (m > 0)))
 
 
 @triton.jit
 def _first_pivots(
+    block_top: tl.tensor,
     top: tl.tensor,
-    lowest: tl.tensor,
     total: tl.tensor,
     vocabulary: tl.tensor,
     t: tl.tensor,
     k: tl.tensor,
     p: tl.tensor,
 ) -> tl.tensor:
-    """Evenly down to where so little is left that top-p keeps it out; for top-k, to where there are likely enough."""
-    each = tl.arange(0, PIVOTS).to(tl.float64) + 1
-    reach = -tl.log((1 - p) * total / vocabulary) * t
+    """Evenly down to where so little is left that top-p keeps it out; for top-k, to where there are likely enough.
+
+    There are n tokens that are at least the n-th largest maximum of blocks, and k is above `MOST_GROUPS`: for n of no more,
+    the threshold is at most that. How far apart the middle ones are says how far down it may be, whatever single blocks hold.
+    """
+    each = tl.arange(0, PIVOTS).to(tl.float64)
+    first, reach = top.to(tl.float64), -tl.log((1 - p) * total / vocabulary) * t
     if k < vocabulary:
-        reach = 4 * (top.to(tl.float64) - lowest.to(tl.float64))
-    return key_of((top.to(tl.float64) - reach * each / PIVOTS).to(tl.float32))
+        order, place = tl.sort(block_top, descending=True), tl.arange(0, block_top.shape[0])
+        found = tl.sum((block_top > -float("inf")).to(tl.int32))
+        nth = tl.minimum(MOST_GROUPS, found // 4)
+        first = tl.sum(tl.where(place == nth, order, 0.0)).to(tl.float64)
+        reach = 16 * (first - tl.sum(tl.where(place == found * 3 // 4, order, 0.0)))
+    return key_of((first - reach * each / (PIVOTS - 1)).to(tl.float32))
 
 
 @triton.jit
@@ -83,8 +91,8 @@ def bounds_of(
     row: tl.tensor,
     rows: tl.tensor,
     chunks: tl.tensor,
+    block_top: tl.tensor,
     top: tl.tensor,
-    lowest: tl.tensor,
     total: tl.tensor,
     vocabulary: tl.tensor,
     t: tl.tensor,
@@ -97,7 +105,7 @@ def bounds_of(
     high = key_of(top)
     low = key_of(tl.full([], -float("inf"), tl.float32)) - 1
     goal = tl.where(k < vocabulary, k, p * total)
-    pivots = _first_pivots(top, lowest, total, vocabulary, t, k, p)
+    pivots = _first_pivots(block_top, top, total, vocabulary, t, k, p)
     chunk, each = tl.arange(0, CHUNKS)[:, None], tl.arange(0, PIVOTS)[None, :]
     for n in tl.static_range(PASSES):
         place = partials + ((n * rows + row) * chunks + chunk) * PIVOTS + each
@@ -106,7 +114,7 @@ def bounds_of(
         high = tl.minimum(high, tl.min(tl.where(below, pivots, high)))
         low = tl.maximum(low, tl.max(tl.where(below, low, pivots)))
         pivots = _pivots_between(low, high)
-    if (k >= vocabulary) & (p == 1):  # min-p alone needs no search
+    if (k >= vocabulary) & (p == 1):  # min-p alone needs no search, and nobody wrote what was read here
         high = key_of(tl.full([], -float("inf"), tl.float32))
         low = high - 1
     return pivots, low, high, goal
@@ -144,8 +152,10 @@ def narrow_slices(
         t, far, inverse = temperature_of(temperatures, temperature, row)
         k, p, m = number(top_ks, top_k, row), number(top_ps, top_p, row), number(min_ps, min_p, row)
         if is_narrowed(vocabulary, k, p, m) & ((k < vocabulary) | (p < 1)):
-            top, lowest, total = whole_of(tops, masses, row, blocks, t, BLOCKS)
-            pivots, _, _, _ = bounds_of(partials, row, rows, chunks, top, lowest, total, vocabulary, t, k, p, PASS, CHUNKS)
+            block_top, top, total = whole_of(tops, masses, row, blocks, t, BLOCKS)
+            pivots, _, _, _ = bounds_of(
+                partials, row, rows, chunks, block_top, top, total, vocabulary, t, k, p, PASS, CHUNKS
+            )
             each = tl.arange(0, PIVOTS)
             first = tl.program_id(1) * per
             for chunk in range(first, tl.minimum(first + per, chunks)):
@@ -203,8 +213,8 @@ def cut_slices(
         t, far, inverse = temperature_of(temperatures, temperature, row)
         k, p, m = number(top_ks, top_k, row), number(top_ps, top_p, row), number(min_ps, min_p, row)
         if is_narrowed(vocabulary, k, p, m):
-            top, lowest, total = whole_of(tops, masses, row, blocks, t, BLOCKS)
-            _, low, high, _ = bounds_of(partials, row, rows, chunks, top, lowest, total, vocabulary, t, k, p, 2, CHUNKS)
+            block_top, top, total = whole_of(tops, masses, row, blocks, t, BLOCKS)
+            _, low, high, _ = bounds_of(partials, row, rows, chunks, block_top, top, total, vocabulary, t, k, p, 2, CHUNKS)
             log_m, mine = tl.log(m), row * slices + tl.program_id(1)
             sure_count, maybe_count = tl.full([], 0, tl.int32), tl.full([], 0, tl.int32)
             least = tl.full([], float("inf"), tl.float32)

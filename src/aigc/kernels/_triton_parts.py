@@ -136,7 +136,7 @@ def draw_from(
     Args:
         logits: Where the row begins.
         stride: From a token of it to the next.
-        ids: Where the tokens are listed, in order.
+        ids: Where the tokens are listed.
         count: How many there are.
         top: M.
         t: The temperature, float64.

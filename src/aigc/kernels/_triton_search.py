@@ -212,7 +212,7 @@ def search_rows(
         room = lists + row * (MOST_GROUPS + FLAT) + MOST_GROUPS
         t, far, inverse = temperature_of(temperatures, temperature, row)
         k, p, m = number(top_ks, top_k, row), number(top_ps, top_p, row), number(min_ps, min_p, row)
-        top, lowest, total = whole_of(tops, masses, row, blocks, t, BLOCKS)
+        block_top, top, total = whole_of(tops, masses, row, blocks, t, BLOCKS)
         start = start_of(seeds, seed, steps, step, row, HASHED)
         low = key_of(tl.full([], -float("inf"), tl.float32)) - 1
         high = key_of(top)
@@ -220,7 +220,7 @@ def search_rows(
         if NARROWED:
             if is_narrowed(vocabulary, k, p, m):
                 _, low, high, goal = bounds_of(
-                    partials, row, rows, chunks, top, lowest, total, vocabulary, t, k, p, 2, CHUNKS
+                    partials, row, rows, chunks, block_top, top, total, vocabulary, t, k, p, 2, CHUNKS
                 )
                 each, maybe = tl.arange(0, CHUNKS), counts + (rows + row) * slices
                 if tl.sum(tl.load(maybe + each, mask=each < slices, other=0)) <= FLAT:

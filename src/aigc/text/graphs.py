@@ -274,18 +274,20 @@ def _recover(index: int, pool: Any) -> None:
     """Undoes what torch leaves of a capture that failed, which would break whatever the process does next on the device.
 
     Before 2.12 the allocator counts the capture as under way, and gives no memory back any more; and the device's own
-    generator counts as captured, and draws no more. (Pull request 180395 of torch has the first.)
+    generator counts as captured, and draws no more. (Pull request 180395 of torch has the first.) Where there is nothing to
+    undo, or torch does it otherwise, nothing is done: the error that is under way is the one to be told.
     """
-    with contextlib.suppress(RuntimeError):  # it was ended
+    with contextlib.suppress(RuntimeError, AttributeError):  # it was ended; or torch has another name for it
         torch._C._cuda_endAllocateToPool(index, pool)
-    generator = torch.cuda.default_generators[index]
-    state = generator.get_state()
-    try:
-        torch.rand(1, device=generator.device, generator=generator)
-    except RuntimeError:
-        generator.graphsafe_set_state(generator.clone_state())  # the same numbers, and no capture
-    else:
-        generator.set_state(state)
+    with contextlib.suppress(RuntimeError, AttributeError):
+        generator = torch.cuda.default_generators[index]
+        state = generator.get_state()
+        try:
+            torch.rand(1, device=generator.device, generator=generator)
+        except RuntimeError:
+            generator.graphsafe_set_state(generator.clone_state())  # the same numbers, and no capture
+        else:
+            generator.set_state(state)
 
 
 def _told(error: BaseException) -> str:

@@ -150,6 +150,7 @@ class Loop(Iterator[list[Drawn]]):
                 self._failed.clear()  # its traceback holds this loop, and so it is not kept: nor is it when it is raised
                 raise StopIteration
             if self._failed:
+                self._done.update(self._rows)  # half a forward has run: nothing can be drawn from it
                 raise self._failed.pop()
             if len(keep) < len(self._rows):
                 self._rows = [self._rows[i] for i in keep]

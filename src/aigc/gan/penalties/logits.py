@@ -27,8 +27,9 @@ class LeCam(nn.Module):
        \alpha_F \leftarrow d\, \alpha_F + (1 - d)\, \mathbb{E} D(G(z)) $$
 
     Each call in training mode moves the averages by its batch, that of all processes where `torch.distributed` was started,
-    and measures against the moved ones; the first call starts them. Micro-batches move them by their share of a batch. They
-    are buffers, so that checkpoints have them: keep the module among those that are saved. No gradient passes through them.
+    and measures against the moved ones; the first batch starts them. Micro-batches move them by their share of a batch.
+    The averages are buffers, so that checkpoints have them: keep the module among those that are saved. No gradient passes
+    through them.
 
     Args:
         weight: $\lambda$, a number of at least 0 or a schedule. It suits losses whose logits have a zero, which the
@@ -46,7 +47,7 @@ class LeCam(nn.Module):
     reads: ClassVar[frozenset[str]] = _BOTH
     real: Tensor
     fake: Tensor
-    calls: Tensor
+    batches: Tensor
 
     def __init__(self, weight: float | Schedule = 0.3, *, decay: float = 0.99) -> None:
         super().__init__()
@@ -58,7 +59,7 @@ class LeCam(nn.Module):
         self.weight, self.decay = weight, decay
         self.register_buffer("real", torch.zeros(()))
         self.register_buffer("fake", torch.zeros(()))
-        self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("batches", torch.zeros(()))
 
     def measure(self, scores: Scores, *, noise: Noise | None = None, step: int = 0) -> Tensor:
         """The penalty of what a discriminator said; see `Penalty`. In training mode, moves the averages."""
@@ -79,9 +80,11 @@ class LeCam(nn.Module):
         totals = [real.sum(), fake.sum(), real.new_tensor(len(real)), real.new_tensor(len(fake)), real.new_tensor(share)]
         processes().total(totals)
         for average, total, count in zip((self.real, self.fake), totals[:2], totals[2:4], strict=True):
-            kept = (self.calls > 0).to(average.dtype) * self.decay ** totals[4]
+            share = totals[4]
+            first = self.batches / (self.batches + share)  # a mean over the micro-batches of the first batch
+            kept = torch.where(self.batches < 0.999, first, self.decay**share).to(average.dtype)
             average.copy_(kept * average + (1 - kept) * (total / count))
-        self.calls.add_(1)
+        self.batches.add_(totals[4])
 
     def extra_repr(self) -> str:
         """Its parameters."""
