@@ -61,7 +61,7 @@ def _first_pivots(
     """Evenly down to where so little is left that top-p keeps it out; for top-k, to where there are likely enough.
 
     There are n tokens that are at least the n-th largest maximum of blocks, and k is above `MOST_GROUPS`: for n of no more,
-    the threshold is at most that. How far apart the middle ones are says how far down it may be, whatever single blocks hold.
+    the threshold is at most that. How far apart the middle ones are says how far down it may be, whatever some blocks hold.
     """
     each = tl.arange(0, PIVOTS).to(tl.float64)
     first, reach = top.to(tl.float64), -tl.log((1 - p) * total / vocabulary) * t

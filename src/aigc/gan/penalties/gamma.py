@@ -30,7 +30,7 @@ def default_gamma(shape: Sequence[int], batch_size: int) -> float:
     mends.
 
     The rule for vectors is for data of unit variance; multiply it by the square of the standard deviation. Narrow modes of
-    width w want a gamma that ends near w^2.
+    width w want a gamma that ends near w^2 / 30.
 
     Args:
         shape: Of an example: `(channels, height, width)` of an image in [0, 1]; of one in [-1, 1], take 4 times the result.
