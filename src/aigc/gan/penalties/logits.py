@@ -80,9 +80,9 @@ class LeCam(nn.Module):
         totals = [real.sum(), fake.sum(), real.new_tensor(len(real)), real.new_tensor(len(fake)), real.new_tensor(share)]
         processes().total(totals)
         for average, total, count in zip((self.real, self.fake), totals[:2], totals[2:4], strict=True):
-            share = totals[4]
-            first = self.batches / (self.batches + share)  # a mean over the micro-batches of the first batch
-            kept = torch.where(self.batches < 0.999, first, self.decay**share).to(average.dtype)
+            moved = totals[4]
+            first = self.batches / (self.batches + moved)  # a mean over the micro-batches of the first batch
+            kept = torch.where(self.batches < 0.999, first, self.decay**moved).to(average.dtype)
             average.copy_(kept * average + (1 - kept) * (total / count))
         self.batches.add_(totals[4])
 
