@@ -40,7 +40,7 @@ def run(x: Tensor, given: Parameters, start: Tensor) -> Draw:
     return drawn(x, given, Noise(start, 0, hashed=True))
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)  # a row of three chunks takes the interpreter a second or two; `SPLIT` has what is rare
 @given(
     x=strategies.logits(dtypes=FLOATS, bad=True) | strategies.logits(rows=2, columns=5000, dtypes=FLOATS),
     t=strategies.temperature(),
@@ -77,9 +77,9 @@ def law_threshold(theirs: Tensor, ours: Tensor, x: Tensor, filters: dict[str, fl
             assert abs(float(mass[y > value].sum() / mass.sum()) - p) <= EDGE
 
 
-def flat(scale: float, levels: int | None = None) -> Tensor:
-    """Two rows of some chunks, of which much may survive; of so many values, if told."""
-    x = torch.randn(2, 7000, generator=torch.Generator().manual_seed(11)) * scale
+def flat(scale: float, levels: int | None = None, *, rows: int = 1) -> Tensor:
+    """Rows of three chunks, of which much may survive; of so many values, if told."""
+    x = torch.randn(rows, 4600, generator=torch.Generator().manual_seed(11)) * scale
     return x if levels is None else (x * levels / 8).round() * 8 / levels
 
 
@@ -89,9 +89,9 @@ SPLIT = [
     (flat(2.4), {"top_p": 0.8}),  # hundreds: one level
     (flat(1.0), {"top_k": 300}),
     (flat(1.0), {"top_k": 2500}),
-    (flat(1.0), {"top_k": 6999}),
-    (torch.cat([flat(2.0)[:, :6400], torch.full((2, 600), -1e9)], 1), {"top_k": 1000}),  # a vocabulary that was filled up
-    (torch.cat([flat(2.0), torch.full((2, 1), 2000.0)], 1), {"top_k": 1000}),
+    (flat(1.0), {"top_k": 4599}),
+    (torch.cat([flat(2.0)[:, :4000], torch.full((1, 600), -1e9)], 1), {"top_k": 1000}),  # a vocabulary that was filled up
+    (torch.cat([flat(2.0), torch.full((1, 1), 2000.0)], 1), {"top_k": 1000}),
     (flat(1.0), {"min_p": 0.1}),
     (flat(3.0), {"min_p": 0.01, "temperature": 2.0}),
     (flat(1.0, 8), {"top_p": 0.7}),  # so many tie that they do not fit a list: whole rows
@@ -108,7 +108,7 @@ def test_rows_that_keep_more_than_a_list(x: Tensor, some: dict[str, float]) -> N
     filters = {"temperature": None, "top_k": None, "top_p": None, "min_p": None} | some
     law_specification(run, x, 2, 3, **filters)
     if "temperature" not in some:
-        least = _triton.threshold(x.to(DEVICE), kernels.parameters((2,), **some)).cpu()
+        least = _triton.threshold(x.to(DEVICE), kernels.parameters((1,), **some)).cpu()
         law_threshold(least, kernels.threshold(x, **some), x, some)
 
 
@@ -116,8 +116,8 @@ def test_rows_that_keep_more_than_a_list(x: Tensor, some: dict[str, float]) -> N
 def test_blocks_of_tokens_that_are_cut_among_each_other(cut: float) -> None:
     """Three blocks whose tokens are almost alike, and top-p ends among them: their masses are known last."""
     rng = torch.Generator().manual_seed(5)
-    x = torch.rand(12, 5000, generator=rng) * 0.1
-    x[:, 1024:1792] = -1 + 1e-4 * torch.rand(12, 768, generator=rng)
+    x = torch.rand(8, 4600, generator=rng) * 0.1
+    x[:, 1024:1792] = -1 + 1e-4 * torch.rand(8, 768, generator=rng)
     mass = x.double().exp()
     inside = float(mass[0, 1024:1792].sum() / mass[0].sum())
     law_specification(run, x, 9, 0, temperature=None, top_k=None, top_p=1 - (1 - cut) * inside, min_p=None)
@@ -129,7 +129,7 @@ def test_blocks_of_tokens_that_are_cut_among_each_other(cut: float) -> None:
 @pytest.mark.parametrize("some", [{"top_k": 50}, {"top_k": 400}, {"top_k": 50, "top_p": 0.9}, {"min_p": 0.3}])
 def test_a_number_and_a_column_of_it_are_alike_to_the_bit(some: dict[str, float]) -> None:
     """Also beside a row with other parameters, and where more tie than a list holds."""
-    x = flat(1.0)
+    x = flat(1.0, rows=2)
     x[:, ::7] = 2.0
     columns = {name: torch.tensor([value, 500 if name == "top_k" else 0.5]) for name, value in some.items()}
     alone = drawn(x[:1], kernels.parameters((1,), **some), Noise(torch.tensor([5]), 0))
@@ -140,11 +140,11 @@ def test_a_number_and_a_column_of_it_are_alike_to_the_bit(some: dict[str, float]
 @pytest.mark.parametrize("x, some", [SPLIT[i] for i in (0, 2, 4, 8, 10)])
 def test_slices_do_not_show(x: Tensor, some: dict[str, float], monkeypatch: pytest.MonkeyPatch) -> None:
     """A row that is cut into other slices, as it is beside other rows, has the same bits."""
-    given_rows = kernels.parameters((2,), **some)
-    whole = drawn(x, given_rows, Noise(torch.tensor([3, 4]), 1))
+    given_rows = kernels.parameters((1,), **some)
+    whole = drawn(x, given_rows, Noise(torch.tensor([3]), 1))
     for programs in (1, 6):
         monkeypatch.setattr(_triton, "_PROGRAMS", programs)
-        assert all(map(torch.equal, drawn(x, given_rows, Noise(torch.tensor([3, 4]), 1)), whole))
+        assert all(map(torch.equal, drawn(x, given_rows, Noise(torch.tensor([3]), 1)), whole))
 
 
 @settings(max_examples=15)
