@@ -74,13 +74,14 @@ def with_a_game(given: argparse.Namespace, x: Tensor, labels: Tensor) -> aigc.GA
         write_png(given.run / "made.png", gan.sample(40, seed=1, condition=asked).cpu().flip(2), columns=10, scale=1)
 
     def stop(step: int) -> None:
-        if step >= (given.until or given.steps):
+        if step >= given.until:
             raise Stop("as was asked")
 
+    every = [Every(500, show), *([Every(1, stop)] if given.until else [])]
     gan.fit(
         (x, labels), steps=given.steps, batch_size=64, seed=0, lr=given.lr, checkpoint_dir=given.run / "steps",
         checkpoint_every=500, log_every=50, loggers=[CSVLogger(given.run / "curve.csv")],
-        every=[Every(500, show), Every(1, stop)],
+        every=every,
     )  # fmt: skip
     gan.save_pretrained(given.run / "model")
     return gan

@@ -103,8 +103,8 @@ def _narrow(
     rows, vocabulary = logits.shape
     chunks, new = triton.cdiv(vocabulary, CHUNK.value), logits.new_empty
     if not _may_keep_many(given, vocabulary) or not 1 < chunks <= _MOST_CHUNKS:
-        none = new((0,), dtype=torch.float32), new((0,), dtype=torch.int32)
-        return tuple(none[i] for i in (0, 0, 0, 1, 0, 1)), (chunks, 1), False
+        reals, integers = new((0,), dtype=torch.float32), new((0,), dtype=torch.int32)
+        return (reals, reals, reals, integers, reals, integers), (chunks, 1), False  # of the types below; nobody reads them
     per = triton.cdiv(chunks, max(1, _PROGRAMS // rows))
     slices = triton.cdiv(chunks, per)
     partials = new((2, rows, chunks, PIVOTS.value), dtype=torch.float32)

@@ -79,12 +79,12 @@ class LeCam(nn.Module):
         """Moves the averages; `share` is how much of the whole batch this process has here."""
         totals = [real.sum(), fake.sum(), real.new_tensor(len(real)), real.new_tensor(len(fake)), real.new_tensor(share)]
         processes().total(totals)
+        moved = totals[4]
+        first = self.batches / (self.batches + moved)  # a mean over the micro-batches of the first batch
+        kept = torch.where(self.batches < 0.99, first, self.decay**moved)  # shares in bfloat16 do not add up to 1
         for average, total, count in zip((self.real, self.fake), totals[:2], totals[2:4], strict=True):
-            moved = totals[4]
-            first = self.batches / (self.batches + moved)  # a mean over the micro-batches of the first batch
-            kept = torch.where(self.batches < 0.999, first, self.decay**moved).to(average.dtype)
             average.copy_(kept * average + (1 - kept) * (total / count))
-        self.batches.add_(totals[4])
+        self.batches.add_(moved)
 
     def extra_repr(self) -> str:
         """Its parameters."""
