@@ -13,7 +13,8 @@ from torch import Tensor
 
 from aigc.errors import ParameterError, TypeParameterError
 from aigc.gan.augment import Adaptive, DiffAugment, adapted
-from aigc.training import Noise
+from aigc.training import Noise, Processes
+from aigc.training.pieces import pieces
 
 SEEDS = st.integers(0, 10**6)
 SHAPES = st.sampled_from([(1, 8, 8), (3, 7, 12), (2, 1, 5), (3, 16, 16), (1, 9), (2, 32), (1, 1)])
@@ -244,7 +245,23 @@ def test_the_controller_follows_the_rule_and_resumes(seed: int, every: int, pair
             signs, images = 0.0, 0
         assert float(control.p) == pytest.approx(p, abs=1e-12)
         assert not control.p.requires_grad
-    assert set(control.state_dict()) == {"p", "signs", "images", "calls"}
+    assert set(control.state_dict()) == {"p", "signs", "images", "rows", "batches"}
+
+
+@given(
+    seed=SEEDS, every=st.integers(1, 3), sizes=st.lists(st.integers(1, 9), min_size=1, max_size=6), parts=st.integers(1, 4)
+)
+def test_micro_batches_lead_as_the_whole_batch_does(seed: int, every: int, sizes: list[int], parts: int) -> None:
+    rng = np.random.default_rng(seed)
+    whole, cut = (Adaptive(0.3, speed=60.0, every=every).double() for _ in range(2))
+    for size in sizes:
+        logits = torch.from_numpy(rng.normal(0.7, 1, size=size))
+        whole.update(logits)
+        before = cut.p.clone()
+        for piece in pieces(size, parts, Processes(0, 1)):
+            assert cut.p == before, "within a batch nothing moves"
+            cut.update(logits[piece.rows], noise=Noise(0, 0, 0, rows=piece.rows, batch=size))
+        assert all(map(torch.equal, whole.state_dict().values(), cut.state_dict().values()))
 
 
 def test_a_discriminator_that_knows_everything_is_given_more_and_one_that_knows_nothing_less() -> None:

@@ -114,7 +114,7 @@ class Adaptive(nn.Module):
     Args:
         target: The mean sign that is aimed at, in (-1, 1).
         speed: The examples in which p goes from 0 to 1.
-        every: How many calls of `update` make one step of p.
+        every: How many batches make one step of p.
 
     Attributes:
         p: The probability, a scalar tensor, for `DiffAugment`'s call; 0 at first.
@@ -129,7 +129,8 @@ class Adaptive(nn.Module):
     p: Tensor
     signs: Tensor
     images: Tensor
-    calls: Tensor
+    rows: Tensor
+    batches: Tensor
 
     def __init__(self, target: float = 0.6, *, speed: float = 500_000, every: int = 4) -> None:
         super().__init__()
@@ -139,17 +140,19 @@ class Adaptive(nn.Module):
         self.register_buffer("p", torch.zeros(()))
         self.register_buffer("signs", torch.zeros(()))  # of the examples since the last step, their sum
         self.register_buffer("images", torch.zeros((), dtype=torch.int64))
-        self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("rows", torch.zeros((), dtype=torch.int64))  # of a batch whose micro-batches are still to come
+        self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()
-    def update(self, real_logits: Tensor, fake_logits: Tensor | None = None) -> None:
-        """Takes a batch of real examples in, and moves p at every `every`-th call. Call it once a step.
+    def update(self, real_logits: Tensor, fake_logits: Tensor | None = None, *, noise: Noise | None = None) -> None:
+        """Takes real examples in, and moves p at the end of every `every`-th batch. Call it once for what is read at once.
 
         Args:
             real_logits: `(b,)` or `(b, 1)`, of the examples of this process. What is read at once, as by
                 `penalties.Packed`, counts as one.
             fake_logits: As many, to be given where the loss is relativistic: such logits have no zero, so that signs of
                 differences are looked at.
+            noise: Of these examples, which says what part of a batch they are; without it they are the whole batch.
         """
         logits = flat("real_logits", real_logits)
         if fake_logits is not None:
@@ -157,14 +160,17 @@ class Adaptive(nn.Module):
             if len(fake) != len(logits):
                 raise fail("fake_logits", f"{len(logits)} logits, as real_logits", len(fake))
             logits = logits - fake
-        seen = [logits.sign().sum(), logits.new_tensor(len(logits))]
+        here, batch = (1, processes().world) if noise is None else (noise.rows.stop - noise.rows.start, noise.batch)
+        seen = [logits.sign().sum(), logits.new_tensor(len(logits)), logits.new_tensor(here)]
         processes().total(seen)
-        self.signs.add_(seen[0])
-        self.images.add_(seen[1].to(torch.int64))
-        self.calls.add_(1)
-        due = self.calls % self.every == 0  # on the device: nobody waits for it
+        for count, more in zip((self.signs, self.images, self.rows), seen, strict=True):
+            count.add_(more.to(count.dtype))
+        over = self.rows >= batch  # on the device: nobody waits for it
+        self.batches.add_(over)
+        due = over & (self.batches % self.every == 0)
         moved = adapted(self.p, self.signs / self.images, self.images, target=self.target, speed=self.speed)
         self.p.copy_(torch.where(due, moved, self.p))
+        self.rows.mul_(~over)
         self.signs.mul_(~due)
         self.images.mul_(~due)
 

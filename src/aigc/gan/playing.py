@@ -44,7 +44,7 @@ def discriminator_loss(
             report["penalty"] = torch.stack(costs).sum()
             value = value + report["penalty"]
         if gan.adaptive is not None:
-            gan.adaptive.update(scores.real_logits, scores.fake_logits if gan.loss.needs_real else None)
+            gan.adaptive.update(scores.real_logits, scores.fake_logits if gan.loss.needs_real else None, noise=noise)
             report["augmentation"] = gan.adaptive.p.clone()
         return _with_classes(gan, Loss(value, report), real, told)
 
