@@ -24,7 +24,7 @@ from aigc.device import threads
 from aigc.gan import penalties
 
 RESULTS = Path(__file__).parent / "results" / "gan_training.json"
-SHAPE, LATENT, SIZE, ROUNDS = (1, 28, 28), 64, 64, 4
+SHAPE, LATENT, SIZE, ROUNDS = (1, 28, 28), 64, 64, 10
 STEPS = {"r3": 12, "mlp": 200}
 X = torch.rand(1280, *SHAPE, generator=torch.Generator().manual_seed(0))
 

@@ -278,7 +278,7 @@ class GAN(nn.Module):
 
     def inward(self, x: Tensor) -> Tensor:
         """Data in the range of the nets: images move from [0, 1] to [-1, 1]."""
-        return 2 * x - 1 if self.images else x
+        return (2 * x).sub_(1) if self.images else x
 
     def outward(self, x: Tensor) -> Tensor:
         """What the generator wrote in the range of data."""

