@@ -24,11 +24,12 @@ from aigc import metrics
 from aigc.data import mnist as read
 from aigc.data import write_png
 from aigc.device import threads
-from aigc.gan import losses
+from aigc.gan import losses, penalties
 from aigc.metrics import features
 from aigc.training import CSVLogger, Every
 
 RESULTS = Path(__file__).parent / "results" / "mnist_gan.json"
+SIZE = 64
 
 
 def judge(data: Path, folder: Path) -> Any:
@@ -52,6 +53,9 @@ def stacks(images: Tensor, count: int) -> Tensor:
 def trained(given: argparse.Namespace, x: Tensor) -> aigc.GAN:
     """The model, after training."""
     parts: dict[str, Any] = {"loss": losses.NonSaturating(), "penalties": []} if given.plain else {}
+    if given.gamma != 1:  # of images in [-1, 1], as the nets see them
+        gamma = penalties.annealed(given.gamma * 4 * penalties.default_gamma(x.shape[1:], SIZE), steps=given.steps)
+        parts["penalties"] = [penalties.R1(gamma), penalties.R2(gamma)]
     parts |= {"width": given.width, "latent": given.latent, "kind": given.kind}
     gan = aigc.GAN.for_images(tuple(x.shape[1:]), **parts).to(given.device)
     folder = Path(given.run)
@@ -60,7 +64,7 @@ def trained(given: argparse.Namespace, x: Tensor) -> aigc.GAN:
         write_png(folder / "samples.png", gan.sample(64, seed=0).cpu(), scale=2)
 
     gan.fit(
-        x, steps=given.steps, batch_size=64, seed=0, lr=given.lr, checkpoint_dir=folder / "steps", checkpoint_every=250,
+        x, steps=given.steps, batch_size=SIZE, seed=0, lr=given.lr, checkpoint_dir=folder / "steps", checkpoint_every=250,
         log_every=50, loggers=[CSVLogger(folder / "curve.csv")], every=[Every(250, show)],
     )  # fmt: skip
     gan.save_pretrained(folder / "model")
@@ -105,6 +109,7 @@ def main() -> None:
     parser.add_argument("--kind", default="r3")
     parser.add_argument("--width", type=int, help="of the nets; that of the kind, if it is left out")
     parser.add_argument("--plain", action="store_true", help="the non-saturating loss, without penalties")
+    parser.add_argument("--gamma", type=float, default=1.0, help="how many times the default one; at least 0")
     parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--latent", type=int, default=64)
     parser.add_argument("--lr", type=float, default=5e-4)
@@ -119,7 +124,8 @@ def main() -> None:
     found["cpu_seconds of this call"] = round(time.process_time() - start)
     print(found)
     kind = given.kind + (f" of width {given.width}" if given.width else "")
-    key = f"{given.data_set}, {kind}{', non-saturating, no penalty' if given.plain else ''}, {given.steps} steps"
+    what = ", non-saturating, no penalty" if given.plain else f", {given.gamma:g} times gamma" if given.gamma != 1 else ""
+    key = f"{given.data_set}, {kind}{what}, {given.steps} steps"
     before = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     RESULTS.write_text(json.dumps(before | {key: found}, indent=1) + "\n")
 

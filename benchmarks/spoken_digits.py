@@ -24,7 +24,7 @@ import aigc
 from aigc import metrics, nets
 from aigc.data import Spectrogram, side_by_side, sounds, write_png, write_wav
 from aigc.device import threads
-from aigc.gan import DiffAugment
+from aigc.gan import DiffAugment, penalties
 from aigc.metrics.features import Classifier
 from aigc.training import Cosine, CSVLogger, Every, Stop
 from aigc.vae.quantise import VQ
@@ -67,6 +67,9 @@ def with_codes(given: argparse.Namespace, x: Tensor, labels: Tensor) -> aigc.VQV
 def with_a_game(given: argparse.Namespace, x: Tensor, labels: Tensor) -> aigc.GAN:
     """The GAN, after training. Few data: the discriminator sees them moved in time and pitch, and with holes."""
     parts: dict[str, Any] = {"condition": nets.Classes(10), "augment": DiffAugment(("translation", "cutout"))}
+    gamma = given.gamma * 4 * penalties.default_gamma((1, 128, 64), 64)  # of images in [-1, 1], as the nets see them
+    weight = penalties.annealed(gamma, steps=given.steps)
+    parts |= {"penalties": [penalties.R1(weight), penalties.R2(weight)], "width": given.width}
     gan = aigc.GAN.for_images((1, 128, 64), latent=64, kind=given.gan, **parts).to(given.device)
     asked = torch.arange(40) % 10
 
@@ -133,6 +136,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10_000, help="of the GAN")
     parser.add_argument("--until", type=int, help="the step at which the GAN's run is cut")
     parser.add_argument("--lr", type=float, default=5e-4, help="of the GAN")
+    parser.add_argument("--width", type=int, help="of the GAN's nets; that of the kind, if it is left out")
+    parser.add_argument("--gamma", type=float, default=1.0, help="of the GAN, how many times the default one")
     parser.add_argument("--device", default="cpu", help="of the GAN")
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
@@ -144,6 +149,8 @@ def main() -> None:
     print(found)
     before = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     codes, game = f"{given.epochs} epochs, {given.prior_epochs} of the prior", f"GAN, {given.gan}, {given.steps} steps"
+    game += f", {given.gamma:g} times gamma" if given.gamma != 1 else ""
+    game += f", width {given.width}" if given.width else ""
     game += f", cut at {given.until}" if given.until else ""
     RESULTS.write_text(json.dumps(before | {game if given.gan else codes: found}, indent=1) + "\n")
 

@@ -185,7 +185,7 @@ def test_importing_the_kernels_does_not_import_triton() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Triton compiles for CUDA on Linux")
-@pytest.mark.parametrize("capability", [80, 90])
+@pytest.mark.parametrize("capability", [pytest.param(80, marks=pytest.mark.slow), 90])
 def test_the_kernels_compile_for_gpus_that_are_not_here(capability: int, tmp_path: Path) -> None:
     """The interpreter takes what the compiler does not: types that change, say. No registers are spilt, either."""
     pytest.importorskip("triton", reason="Triton has no release for this machine")
