@@ -6,10 +6,11 @@ A check returns the value it was given, checked and narrowed, or raises. The sen
 
 import math
 import operator
+from collections.abc import Collection, Mapping
 
 from aigc.errors import ParameterError, TypeParameterError
 
-__all__ = ["fail", "fail_type", "integer", "number"]
+__all__ = ["fail", "fail_type", "integer", "known", "number"]
 
 
 def _shown(value: object) -> str:
@@ -50,6 +51,13 @@ def number(name: str, value: object, *, low: float = -math.inf, high: float = ma
     if not math.isfinite(value) or not low <= value <= high:
         raise fail(name, condition, value)
     return float(value)
+
+
+def known(given: Mapping[str, object], names: Collection[str]) -> None:
+    """Checks the names of arguments that were taken as `**parts`: of a name that nobody reads, Python says nothing."""
+    for name, value in given.items():
+        if name not in names:
+            raise fail_type(name, "left out: there is no such argument", value, f"There are {', '.join(sorted(names))}.")
 
 
 def _bounds(noun: str, low: int | None, high: int | None) -> str:

@@ -226,14 +226,20 @@ def streams(seed: Seeds, n: int) -> Tensor:
         int64, `(n,)`, on the CPU.
 
     Raises:
-        ParameterError: If there are as many seeds as there should not be.
+        ParameterError: If there are fewer or more than n, or one does not fit 64 bits.
+        TypeParameterError: If one is no int.
 
     Example:
         >>> streams(7, 3)[1].item() == stream(7, 1), streams([5, 6], 2).tolist()
         (True, [5, 6])
     """
     if isinstance(seed, Tensor | Sequence) and not isinstance(seed, str | bytes):
-        seeds = torch.as_tensor(seed, dtype=torch.int64, device="cpu")
+        if isinstance(seed, Tensor):
+            if seed.dtype == torch.bool or seed.is_floating_point() or seed.is_complex():
+                raise fail_type("seed", f"{n} ints, one for each sample", seed.dtype)
+            seeds = seed.to("cpu", torch.int64)
+        else:
+            seeds = torch.tensor([check_seed(f"seed[{i}]", each) for i, each in enumerate(seed)], dtype=torch.int64)
         if seeds.shape != (n,):
             raise fail("seed", f"one int, or {n} ints, one for each sample", f"{seeds.numel()} ints")
         return seeds

@@ -364,7 +364,7 @@ def test_bad_data_is_named_before_training(data: Any, message: str) -> None:
         (lambda: small().sample(2, truncation=2.0), "truncation must be"),
         (lambda: small().generate(torch.zeros(1, 4), space="w"), "space must be"),
         (lambda: small().generate(torch.zeros(1, 4), truncation=0.5), "truncation must be"),
-        (lambda: small().generate(torch.zeros(1, 5)), "z must be"),
+        (lambda: small().generate(torch.zeros(1, 5)), "latents must be"),
         (lambda: small().project(pictures(1)[0]), "x must be"),
         (lambda: small().health(pictures(1)), "data must be"),
         (lambda: fitted(small(), pictures(16), steps=2, epochs=1), "steps must be given, or else epochs"),

@@ -105,7 +105,7 @@ def fit(
     chosen = default_penalties(gan, examples, total) if gan.penalties is None else gan.penalties
     phases = _phases(
         gan, chosen, lr, optimizer, transform, critics,
-        accumulate=accumulate, clip=clip, precision=precision,
+        saved_every=checkpoint_every, accumulate=accumulate, clip=clip, precision=precision,
         schedule=Cosine(total, last=0.25) if schedule is None else schedule,
     )  # fmt: skip
     ema = EMA(gan.generator, half_life=_NONE if average is None else average, ramp=0.05, average=gan.average)
@@ -180,6 +180,8 @@ def _phases(
     optimizer: Optimizer | None,
     transform: Transform | None,
     critics: int,
+    *,
+    saved_every: int,
     **how: Any,
 ) -> list[Phase]:
     rates = [number("lr", rate, low=0) for rate in (lr if isinstance(lr, tuple) else (lr, lr))]
@@ -193,10 +195,13 @@ def _phases(
             return optimizer(parameters)
         return torch.optim.Adam(parameters, lr=rate, betas=(0.0, 0.99), fused=True)
 
+    generator = generator_loss(
+        gan, transform, plays_every=critics, saved_every=integer("checkpoint_every", saved_every, low=1)
+    )
     move = chosen(gan.discriminator, rates[1]), chosen(gan.generator, rates[0])
     return [
         Phase("discriminator", discriminator_loss(gan, penalties, transform), optimizer=move[0], **how),
-        Phase("generator", generator_loss(gan, transform), optimizer=move[1], every=critics, **how),
+        Phase("generator", generator, optimizer=move[1], every=critics, **how),
     ]
 
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from aigc import nets, random
-from aigc._checks import fail, fail_type, integer
+from aigc._checks import fail, fail_type, integer, known
+from aigc._models.conditions import check_kind, one_each, repeated
 from aigc._models.showing import parameters
 from aigc.gan import drawing, files, learning, losses, projection
 from aigc.gan.augment import Adaptive, DiffAugment
@@ -18,6 +19,7 @@ from aigc.gan.losses import Objective
 from aigc.gan.penalties import Penalty
 from aigc.gan.projection import Projection
 from aigc.nets import Condition, GANKind, paths
+from aigc.nets._shapes import check_sequence
 from aigc.nets.conditions import check_condition
 from aigc.training import History, Noise
 
@@ -94,19 +96,15 @@ class GAN(nn.Module):
         for name, module in (("generator", generator), ("discriminator", discriminator)):
             if not isinstance(module, nn.Module):
                 raise fail_type(name, "an nn.Module", module)
+        _check_parts(loss, penalties, augment, adaptive)
         self.latent = integer("latent", latent, low=1)
         self.generator, self.discriminator = generator, discriminator
         self.average = drawing.copied(generator)
         self.loss: Objective = losses.Relativistic() if loss is None else loss
         self.penalties = None if penalties is None else tuple(penalties)
-        for i, penalty in enumerate(self.penalties or ()):
-            if not callable(getattr(penalty, "measure", None)):
-                raise fail_type(f"penalties[{i}]", "a penalty, such as penalties.R1(1.0)", penalty)
         self.memories = nn.ModuleList(p for p in self.penalties or () if isinstance(p, nn.Module))
-        if adaptive is not None and augment is None:
-            raise fail("adaptive", "given with augment, whose probability it leads", adaptive, "Say augment=DiffAugment().")
         self.augment, self.adaptive = augment, adaptive
-        self.shape = None if shape is None else tuple(shape)
+        self.shape = None if shape is None else check_sequence("shape", shape, least=0)
         self.images = False  # whether data are images in [0, 1]: `for_images` sets it
         self.eval()  # training mode is for `fit`
 
@@ -140,6 +138,7 @@ class GAN(nn.Module):
 
     @classmethod
     def _built(cls, make: Any, shape: Sequence[int], latent: int, parts: "Parts") -> Self:
+        known(parts, Parts.__annotations__)
         own: dict[str, Any] = {name: parts.get(name) for name in ("loss", "penalties", "augment", "adaptive")}
         how = {name: parts[name] for name in ("kind", "condition", "auxiliary", "width", "seed") if name in parts}
         generator, discriminator = make(shape, latent, **how)
@@ -174,8 +173,9 @@ class GAN(nn.Module):
 
         Args:
             n: How many.
-            seed: An int, from which sample i takes the stream (seed, i); or one int per sample; or None for fresh entropy.
-                A sample depends on its own seed alone, whoever else is drawn, to the bit on a CPU.
+            seed: An int, from which sample i takes the stream (seed, i); or one int per sample; or None for fresh entropy,
+                which nobody draws again: `aigc.random.fresh_seed()` is an int to keep. A sample depends on its own seed
+                alone, whoever else is drawn, to the bit on a CPU.
             condition: What the generator is told, one for each sample.
             truncation: Less variety for fewer misfits, in (0, 1]. Of a style generator, how far styles are from their mean;
                 of others, latents are normal numbers cut at twice this, each drawn anew from its own noise. None is off.
@@ -202,6 +202,7 @@ class GAN(nn.Module):
         Returns:
             `(n, *data)`.
         """
+        latents = drawing.check_latents(self, "latents", latents, space)
         told = self.told(condition, len(latents))
         drawn = drawing.generate(self.average, self._here(latents), told, truncation=truncation, space=space)
         return self.outward(drawn)
@@ -235,7 +236,7 @@ class GAN(nn.Module):
         ends = [drawing.end(self, name, x, space, condition) for name, x in (("a", a), ("b", b))]
         way = paths.between(*ends, steps=steps, spherical=space == "z" if spherical is None else spherical)
         one = way.ndim == 2
-        told = None if condition is None else condition.repeat(len(way), *(1 for _ in condition.shape[1:]))
+        told = repeated(condition, len(way))
         found = self.generate(way if one else way.flatten(0, 1), condition=told, truncation=truncation, space=space)
         return found if one else found.view(*way.shape[:2], *found.shape[1:])
 
@@ -251,8 +252,7 @@ class GAN(nn.Module):
     ) -> Tensor:
         """A closed walk through the space of latents, `(frames, *data)`: for `aigc.data.write_gif`."""
         z = paths.walk(self.latent, frames=frames, stops=stops, seed=seed)
-        told = None if condition is None else condition.expand(len(z), *condition.shape[1:])
-        return self.generate(z, condition=told, truncation=truncation)
+        return self.generate(z, condition=one_each(condition, len(z)), truncation=truncation)
 
     def project(self, x: Tensor, **options: Any) -> Projection:
         """Finds the latents of data, such as a picture of your own: see `aigc.gan.projection.project`."""
@@ -264,8 +264,9 @@ class GAN(nn.Module):
 
     def told(self, condition: Tensor | None, rows: int) -> Tensor | None:
         """A condition where the weights are, of their type; checked before, as an accelerator names no wrong class."""
-        if not isinstance(condition, Tensor):
-            return condition
+        if condition is None:
+            return None
+        check_kind(condition)
         if hasattr(self.generator, "condition"):
             check_condition(self.generator.condition, condition, rows)  # type: ignore[arg-type]  # of our nets
         return self._here(condition) if condition.is_floating_point() else condition.to(self.device)
@@ -336,3 +337,24 @@ class GAN(nn.Module):
     def _here(self, x: Tensor) -> Tensor:
         own = next(self.parameters())
         return x.to(own.device, own.dtype)
+
+
+def _check_parts(loss: Any, penalties: Any, augment: Any, adaptive: Any) -> None:
+    """Checks what a game is made of besides its players: that they are objects of the kinds that training calls."""
+    if loss is not None and (
+        isinstance(loss, type) or not all(hasattr(loss, name) for name in ("discriminator", "generator"))
+    ):
+        raise fail_type("loss", "an objective, such as losses.Hinge()", loss)
+    if penalties is not None and (isinstance(penalties, str) or not isinstance(penalties, Sequence)):
+        raise fail_type(
+            "penalties", "a list of penalties, or None for the default ones", penalties, "Say [penalties.R1(1.0)]."
+        )
+    for i, penalty in enumerate(penalties or ()):
+        if isinstance(penalty, type) or not callable(getattr(penalty, "measure", None)):
+            raise fail_type(f"penalties[{i}]", "a penalty, such as penalties.R1(1.0)", penalty)
+    if augment is not None and (isinstance(augment, type) or not callable(augment)):
+        raise fail_type("augment", "a function of examples and noise, such as DiffAugment()", augment)
+    if adaptive is not None and not isinstance(adaptive, Adaptive):
+        raise fail_type("adaptive", "an Adaptive, such as Adaptive()", adaptive)
+    if adaptive is not None and augment is None:
+        raise fail("adaptive", "given with augment, whose probability it leads", adaptive, "Say augment=DiffAugment().")

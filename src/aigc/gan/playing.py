@@ -51,13 +51,26 @@ def discriminator_loss(
     return loss
 
 
-def generator_loss(gan: "GAN", transform: Transform | None = None) -> Callable[[Any, Noise], Loss]:
-    """What the generator minimises."""
+def generator_loss(
+    gan: "GAN", transform: Transform | None = None, *, plays_every: int = 1, saved_every: int = 1000
+) -> Callable[[Any, Noise], Loss]:
+    """What the generator minimises.
+
+    How much its examples differ is measured at every tenth step, and where it plays first after a checkpoint was written:
+    of two checkpoints in a row one at most is of a generator that has collapsed.
+
+    Args:
+        gan: The model.
+        transform: Changes each batch before it is looked at.
+        plays_every: Steps between two of the generator.
+        saved_every: Steps between two checkpoints.
+    """
 
     def loss(batch: Any, noise: Noise) -> Loss:
         real, told = _read(gan, batch, noise, transform)
         fake = call(gan.generator, noise.normal(gan.latent, dtype=real.dtype), told)
-        report = {} if noise.step % _MEASURE else {"spread": _spread(fake, real, noise.step)}
+        saved = noise.step // saved_every > (noise.step - plays_every) // saved_every
+        report = {"spread": _spread(fake, real, noise.step)} if saved or noise.step % _MEASURE == 0 else {}
         judge, seen = judged(gan, told), gan.augmented(fake, noise)
         fake_logits, real_logits = judge(seen), None
         if gan.loss.needs_real:
@@ -114,6 +127,7 @@ def _spread(fake: Tensor, real: Tensor, step: int) -> Tensor:
     if step >= _LOOK and len(fake) >= _FEW and bool((theirs > 0) & (share < _COLLAPSED)):
         raise TrainingError(
             f"the generator has collapsed at step {step}: its examples differ {float(share):.1g} times as much as the "
-            "data. Go back to the last checkpoint with a larger gamma, lower the learning rate, or take Relativistic()."
+            "data. Train anew, in another folder, with a larger gamma, a lower learning rate, or Relativistic(). Of the "
+            "checkpoints the newest may be from after it."
         )
     return share

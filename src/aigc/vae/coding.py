@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from aigc._checks import fail, fail_type
+from aigc._models.conditions import repeated
 from aigc.nets import Descent
 from aigc.vae.bounds import Terms
 from aigc.vae.gaussian import DiagonalGaussian
@@ -22,7 +23,6 @@ __all__ = [
     "check_hierarchy",
     "codes",
     "posterior",
-    "repeated",
     "terms",
     "told",
 ]
@@ -138,11 +138,6 @@ def told(net: nn.Module, x: Tensor, condition: Tensor | None) -> Tensor:
     if not isinstance(out, Tensor):
         raise fail_type(f"the output of {type(net).__name__}", "a tensor", out)
     return out
-
-
-def repeated(condition: Tensor | None, times: int) -> Tensor | None:
-    """A condition for each of several codes of an example."""
-    return None if condition is None else condition.repeat(times, *(1 for _ in condition.shape[1:]))
 
 
 def check_data(shape: tuple[int, ...] | None, x: Tensor) -> None:

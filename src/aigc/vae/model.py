@@ -8,9 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from aigc import nets, random
-from aigc._checks import fail, fail_type, integer
+from aigc._checks import fail, fail_type, integer, known
+from aigc._models.conditions import one_each, repeated
 from aigc._models.showing import parameters
 from aigc.nets import Condition, Kind, paths
+from aigc.nets._shapes import check_sequence
 from aigc.training import History
 from aigc.vae import coding, files, learning, likelihoods, priors
 from aigc.vae.bounds import ELBO, Bound, Elbo, Terms, elbo
@@ -103,7 +105,7 @@ class VAE(nn.Module):
         self.prior: Any = priors.StandardNormal(self.latent) if prior is None else prior
         coding.check_hierarchy(decoder, self.prior)
         self.bound: Bound = ELBO() if bound is None else bound
-        self.shape = None if shape is None else tuple(shape)
+        self.shape = None if shape is None else check_sequence("shape", shape, least=0)
         self.images = False  # whether data are images in [0, 1]: `for_images` sets it
         self.eval()  # training mode is for `fit`
 
@@ -148,6 +150,7 @@ class VAE(nn.Module):
             >>> VAE.hierarchical((1, 28, 28), (4, 2), width=8).latent
             162
         """
+        known(parts, Layers.__annotations__)
         says: Any = parts.pop("likelihood", None) or likelihoods.Gaussian("optimal")
         bound, how = parts.pop("bound", None), cast("Any", parts)
         encoder, decoder = nets.hierarchical(shape, channels, outputs=says.size, **how)
@@ -157,6 +160,7 @@ class VAE(nn.Module):
 
     @classmethod
     def _built(cls, make: Any, shape: Sequence[int], latent: int, parts: "Parts") -> Self:
+        known(parts, Parts.__annotations__)
         says: Any = parts.get("likelihood") or likelihoods.Gaussian("optimal")
         how = {"kind": parts.get("kind", "conv"), "condition": parts.get("condition"), "seed": parts.get("seed", 0)}
         encoder, decoder = make(shape, latent, outputs=says.size, **how)
@@ -310,7 +314,7 @@ class VAE(nn.Module):
         one = self.shape is not None and a.shape == self.shape
         ends = [self.encode(x[None] if one else x, condition) for x in (a, b)]
         z = paths.between(*ends, steps=steps, spherical=spherical)
-        found = self._mean(z.flatten(0, 1), coding.repeated(condition, len(z)))
+        found = self._mean(z.flatten(0, 1), repeated(condition, len(z)))
         return found if one else found.view(*z.shape[:2], *found.shape[1:])
 
     @torch.no_grad()
@@ -334,8 +338,7 @@ class VAE(nn.Module):
     def walk(self, frames: int = 96, *, stops: int = 6, seed: int = 0, condition: Tensor | None = None) -> Tensor:
         """A closed walk through the space of codes, `(frames, *data)`: for `aigc.data.write_gif`."""
         z = paths.walk(self.latent, frames=frames, stops=stops, seed=seed).to(self.device)
-        told = None if condition is None else condition.expand(len(z), *condition.shape[1:])
-        return self._mean(z, told)
+        return self._mean(z, one_each(condition, len(z)))
 
     def fit_prior(self, x: Tensor, *, components: int = 50, seed: int = 0, condition: Tensor | None = None) -> Prior:
         """Fits a mixture to the codes of data, after training: for `sample(prior=...)`.

@@ -6,8 +6,9 @@ from typing import Any, TypedDict
 from torch import nn
 
 from aigc import nets, random
-from aigc._checks import fail
+from aigc._checks import fail, known
 from aigc.nets import Condition
+from aigc.nets._shapes import check_sequence
 from aigc.vae import likelihoods
 from aigc.vae.likelihoods import Likelihood
 from aigc.vae.quantise import VQ, Quantiser
@@ -40,7 +41,8 @@ def built(
         sides: How many it must have.
         parts: What was asked for.
     """
-    if len(shape) != sides:
+    known(parts, CodeParts.__annotations__)
+    if len(check_sequence("shape", shape)) != sides:
         raise fail("shape", "(channels, height, width)" if sides == 3 else "(channels, length)", shape)
     says: Any = parts.get("likelihood") or likelihoods.Gaussian("optimal")
     features, seed, condition = parts.get("features"), parts.get("seed", 0), parts.get("condition")

@@ -12,6 +12,7 @@ from aigc import random
 from aigc._checks import fail, fail_type, integer, number
 from aigc._models.showing import parameters
 from aigc.nets import Condition
+from aigc.nets._shapes import check_sequence
 from aigc.nets.conditions import check_condition, condition_from
 from aigc.random import Seeds, streams
 from aigc.training import History
@@ -84,7 +85,7 @@ class VQVAE(nn.Module):
         self.likelihood: Any = likelihoods.Gaussian("optimal") if likelihood is None else likelihood
         self.commitment, self.condition = number("commitment", commitment, low=0), condition_from(condition)
         self.prior: Any = None
-        self.shape = None if shape is None else tuple(shape)
+        self.shape = None if shape is None else check_sequence("shape", shape, least=0)
         self.images = False  # whether data are images in [0, 1]: `for_images` sets it
         self.eval()  # training mode is for `fit`
 
