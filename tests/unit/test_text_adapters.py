@@ -1,5 +1,6 @@
 """LoRA adapters: what they change and what they do not, saved, switched, merged; and files that are refused."""
 
+import copy
 import dataclasses
 import json
 from pathlib import Path
@@ -274,6 +275,32 @@ def test_what_an_adapter_was_trained_on_is_kept_with_it(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match="trained_on"):
         gen.adapters.load(tmp_path / "first")
     assert gen.adapters.names == ()
+
+
+def test_generators_of_one_model_know_the_same_of_what_it_was_trained_on(tmp_path: Path) -> None:
+    def names(gen: aigc.Generator) -> list[str]:
+        return [entry.name for manifest in gen.trained_on for entry in manifest.documents]
+
+    def corpus(name: str) -> Corpus:
+        return Corpus.of([Document("To be, or not to be, that is it. " * 2, name=name)])
+
+    one, how = generator(), {**HOW, "steps": 1, "batch_size": 1}
+    two = aigc.Generator(one.model, one.tokenizer)
+    one.fit(corpus("model"), **how)
+    two.adapters.add("mine", LoRA(rank=2))
+    assert names(one) == names(two) == ["model"]
+    one.fit(corpus("a"), **how)
+    two.fit(corpus("b"), **how)
+    three = aigc.Generator(one.model, one.tokenizer)  # made when all was done
+    assert names(one) == names(two) == names(three) == ["model", "a", "b"]
+    three.adapters.save(tmp_path / "mine")
+    kept = json.loads((tmp_path / "mine" / "trained_on.json").read_text())
+    assert [manifest["documents"][0]["name"] for manifest in kept] == ["a", "b"]
+    copied = aigc.Generator(copy.deepcopy(one.model), one.tokenizer)
+    three.adapters.use(None)
+    assert names(one) == names(two) == names(three) == ["model"]
+    assert names(copied) == ["model", "a", "b"]
+    assert names(generator()) == []  # of another model
 
 
 def test_peft_reads_what_we_write(tmp_path: Path) -> None:

@@ -7,12 +7,14 @@ import pytest
 import torch
 
 import aigc
+import aigc.text.material as windows
 import tiny
-from aigc.data.text import Corpus, Document, Turn
+from aigc.data.text import Corpus, Document, Packed, Turn
 from aigc.errors import DataError, ModelError, ParameterError
 from aigc.text import PLAIN_TEMPLATE
 from aigc.text.conversations import conversations
 from aigc.text.material import material
+from aigc.text.mixtures import Mixture
 
 FORGETFUL = (  # as templates that drop the thoughts of earlier answers do
     "{% for m in messages %}{% if m.role == 'user' %}Q: {{ m.content }}\n{% elif loop.last %}A: {{ m.content }}</s>"
@@ -140,6 +142,34 @@ def test_conversations_and_plain_texts_are_learned_in_one_run(first: str) -> Non
         assert counts["two"] == len("Question: who\nAnswer: me") + 1
         assert made.bytes == 270 + 2 + len("4不觉晓me".encode())
         assert made.manifest.corpus == corpus.summary().sha256
+
+
+@pytest.mark.parametrize("at", [0, 2, 4, None])
+def test_each_text_is_tokenized_once_wherever_a_conversation_is(
+    at: int | None, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the conversation comes last, and none again where a run goes on."""
+    read: list[str] = []
+    write = windows.write_tokens
+
+    def written(corpus: Corpus, *given: Any, **how: Any) -> Any:
+        def documents() -> Any:
+            for one in corpus:
+                read.append(one.name)
+                yield one
+
+        return write(documents(), *given, **how)
+
+    monkeypatch.setattr(windows, "write_tokens", written)
+    documents = [Document(f"{letter} plain", name=letter) for letter in "abcd"]
+    if at is not None:
+        documents.insert(at, document(TALKS[2], "talk"))
+    for _ in range(2):  # the second time as a run that goes on
+        with material(generator(), Corpus.of(documents), length=60, packing=None, folder=tmp_path / "run") as made:
+            assert [entry.name for entry in made.manifest.documents] == [one.name for one in documents]
+            assert made.bytes == 4 * len("a plain") + (0 if at is None else len("me"))
+            assert isinstance(made.windows, Packed if at is None else Mixture)
+    assert read == ["a", "b", "c", "d"]
 
 
 def test_a_few_plain_texts_fill_their_windows_up() -> None:

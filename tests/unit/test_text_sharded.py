@@ -130,6 +130,11 @@ def both(folder: str, rank: int) -> dict[str, Any]:
         found[f"{kind} resumed"] = trained(f"{folder}/cut-{kind}", sharded=True, **RUNS[kind])
         found[f"{kind} of one"] = trained(f"{folder}/of-one-{kind}", sharded=True, **RUNS[kind])
 
+    def alone(step: int) -> None:
+        raise KeyError("alone")  # at which it gathers no weights, so that the other must not wait for them
+
+    found["alone"] = trained(None, sharded=True, optimizer=adamw, every=[Every(2, alone)])
+
     def strike(step: int) -> None:
         if (step, rank) == (2, 1):
             signal.raise_signal(signal.SIGINT)
@@ -171,6 +176,11 @@ def test_two_processes_with_shards_are_one_on_the_whole_batch(made: dict[str, An
 def test_a_loss_that_is_not_finite_leaves_the_weights_of_before(made: dict[str, Any]) -> None:
     assert "not finite at step 1" in made["two"]["blown"]["end"]
     assert not all(bool(one.isfinite().all()) for one in made["two"]["blown"]["weights"])  # of step 0
+
+
+def test_what_one_process_fails_at_is_told_to_the_other(made: dict[str, Any]) -> None:
+    assert made["two"]["alone"]["end"] == "'alone'"
+    assert "process 0 failed, so that this one ends after 2 steps" in made["other"]["alone"]["end"]
 
 
 @pytest.mark.parametrize("kind", ["adamw", "muon"])

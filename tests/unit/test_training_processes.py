@@ -83,6 +83,99 @@ if world > 1:
 """
 
 
+FAILING = """
+import sys
+import torch
+import torch.distributed as dist
+from datetime import timedelta
+from pathlib import Path
+from torch import nn
+from aigc.errors import ParameterError, TrainingError
+from aigc.training import Every, Phase, Stop, fit
+
+rank, world, folder, _ = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
+torch.set_num_threads(1)
+meet = f"file://{folder}/meet"
+dist.init_process_group("gloo", init_method=meet, rank=rank, world_size=world, timeout=timedelta(seconds=20))
+
+
+class Examples:
+    def __init__(self, bad):
+        self.bad, self.read = bad, 0
+
+    def __len__(self):
+        return 40
+
+    def __getitem__(self, index):
+        self.read += 1
+        if self.read > self.bad:
+            raise OSError("the disk is gone")
+        return torch.full((3,), float(index))
+
+
+class Full:
+    def log(self, step, values):
+        if step == 4:
+            raise OSError("no space is left")
+
+
+def enough(step):
+    raise Stop("enough")
+
+
+def bad(step):
+    raise RuntimeError("of what is done")
+
+
+def attempt(failing, error, after, data=None, steps=6, **how):
+    torch.manual_seed(0)
+    net = nn.Linear(3, 1)
+    sgd = torch.optim.SGD(net.parameters(), lr=1e-5)
+    phase = Phase("loss", lambda batch, noise: net(batch).square().mean(), optimizer=sgd)
+    data = torch.randn(40, 3, generator=torch.Generator().manual_seed(1)) if data is None else data
+    common = {"modules": {"net": net}, "batch_size": 4, "steps": steps, "seed": 3, "progress": False, "log_every": 2}
+    try:
+        history = fit([phase], data, **common | how)
+        if failing is not None:
+            raise SystemExit(f"{error} was lost")
+        assert history.done == after
+    except TrainingError as found:
+        assert rank != failing, found
+        assert f"process {failing} failed, so that this one ends after {after} steps" in str(found), found
+    except (OSError, RuntimeError, ParameterError) as found:
+        assert rank == failing and error in str(found), found
+    # Nobody has gone: the next message of all is understood, and all have done as many steps.
+    sums = torch.tensor([float(value.double().sum()) for value in net.parameters()], dtype=torch.float64)
+    both = sums.clone()
+    dist.all_reduce(both)
+    assert torch.allclose(both, 2 * sums, rtol=1e-12), (both, sums)
+
+
+many = 10**9
+attempt(0, "of what is done", 3, every=[Every(3, bad)])
+attempt(0, "of what is done", 6, every=[Every(many, bad, last=True)])
+attempt(0, "of what is done", 3, every=[Every(3, bad), Every(1, lambda step: dist.barrier(), together=True)])
+attempt(1, "the disk is gone", 2, Examples(8 if rank == 1 else many))
+attempt(0, "the disk is gone", 0, Examples(2 if rank == 0 else many))
+stream = [torch.ones(4, 3)] * 6
+attempt(1, "enough batches for 6 steps, got '4 batches'", 4, iter(stream[:4] if rank == 1 else stream))
+attempt(None, None, 4, iter(stream[:4]), every=[Every(4, enough)])  # what cannot be read then is of no concern
+attempt(1, "tuple, list or dict of tensors", 3, [*stream[:3], "no batch"] if rank == 1 else stream)
+attempt(0, "no space is left", 5, loggers=[Full()])
+left = {"checkpoint_dir": f"{folder}/left", "checkpoint_every": 2}
+attempt(0, "no space is left", 5, loggers=[Full()], **left)
+assert [place.name for place in (Path(folder) / "left").iterdir()] == ["step-000000002"]  # and none of what failed
+attempt(0, "no space is left", 4, steps=4, loggers=[Full()])
+(Path(folder) / "file").write_text("")
+place = "file/run" if rank == 0 else "run"
+attempt(0, "file", 3, checkpoint_dir=f"{folder}/{place}", checkpoint_every=2)
+attempt(0, "file", 6, checkpoint_dir=f"{folder}/{place}")
+if rank == 0:
+    torch.save({}, f"{folder}/{world}-0.pt")
+dist.destroy_process_group()
+"""
+
+
 def _run(folder: Path, world: int, steps: int, program: str = PROGRAM) -> dict[str, list]:
     folder.mkdir(exist_ok=True)
     arguments = [[sys.executable, "-c", program, str(rank), str(world), str(folder), str(steps)] for rank in range(world)]
@@ -120,3 +213,8 @@ def test_two_processes_play_as_one(tmp_path: Path) -> None:
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
         assert torch.equal(b, c)
     assert halves["losses"] == pytest.approx(whole["losses"], rel=1e-6, abs=1e-6)
+
+
+def test_what_one_process_fails_at_is_told_to_the_other(tmp_path: Path) -> None:
+    """At what is done at intervals, reading, logging, saving: each raises, none waits, the next message is understood."""
+    _run(tmp_path, 2, 0, FAILING)

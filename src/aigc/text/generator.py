@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 import torch
 
 from aigc import checkpoint
-from aigc.data.text import Document, Manifest
+from aigc.data.text import Document
 from aigc.text import learning, plan, provenance, requests, scratch
 from aigc.text._transformers_files import save
 from aigc.text._transformers_kinds import adapt
@@ -64,12 +64,13 @@ class Generator:
         True
     """
 
+    trained_on = provenance.Known()  # what documents the model was, as far as we know, with those of the adapter in use
+
     def __init__(
         self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", *, infilling: Infilling | None = None
     ) -> None:
         self._network, self._vocabulary = adapt(model, tokenizer, infilling=infilling)
         self._engine = Engine(self._network, self._vocabulary)
-        self.trained_on: tuple[Manifest, ...] = ()  # what documents, as far as we know, those of the adapter in use too
 
     @classmethod
     def default(cls, *, device: str | torch.device = "auto", dtype: str | torch.dtype = "auto") -> Self:

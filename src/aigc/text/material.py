@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -22,7 +22,7 @@ from aigc.data.text import (
     write_tokens,
 )
 from aigc.text.conversations import Conversations, conversations
-from aigc.text.mixtures import Mixture, Turned, plain, talks
+from aigc.text.mixtures import Mixture, Plain, talks
 
 if TYPE_CHECKING:
     from aigc.text.generator import Generator
@@ -91,31 +91,29 @@ def material(
         yield _material(_packed(tokens, size, packing, aside))
         return
     corpus = _corpus(data)
-    first = next(iter(corpus), None)
+    first, texts = next(iter(corpus), None), Plain(corpus)
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary if folder is None else folder) / _FILE
-        tokens = None if first is not None and first.turns else _written(gen, plain(corpus, all_of_it=True), place)
-        if tokens is None:
-            yield _of_conversations(gen, corpus, place, size=size, packing=packing, aside=aside)
+        tokens = None if first is not None and first.turns else _written(gen, texts, place)
+        if tokens is None or texts.met:
+            how: dict[str, Any] = {"size": size, "packing": packing, "aside": aside}
+            yield _of_conversations(gen, texts, tokens, place, **how)
         else:
             yield _material(_packed(tokens, size, packing, aside))
 
 
-def _written(gen: "Generator", corpus: Corpus, place: Path) -> Tokens | None:
-    """Token files of a corpus; None if a conversation is met in it."""
+def _written(gen: "Generator", texts: Plain, place: Path) -> Tokens:
+    """Token files of the plain texts of a corpus."""
     end = gen.tokenizer.eos_token_id
     if end is None:
         cure = "Set gen.tokenizer.eos_token to the token that ends texts."
         raise fail("tokenizer", "one with a token that ends texts", "none", cure)
-    try:
-        if not place.is_dir():
-            how: dict[str, Any] = {"end": end, "vocabulary": _vocabulary(gen), "progress": False}
-            return write_tokens(corpus, place, tokenizer=gen.tokenizer, **how)
-        tokens = Tokens.open(place)
-        tokens.check_tokenizer(gen.tokenizer)
-        tokens.manifest().check(corpus)
-    except Turned:
-        return None
+    if not place.is_dir():
+        how: dict[str, Any] = {"end": end, "vocabulary": _vocabulary(gen), "progress": False}
+        return write_tokens(replace(texts.corpus, documents=texts), place, tokenizer=gen.tokenizer, **how)
+    tokens = Tokens.open(place)
+    tokens.check_tokenizer(gen.tokenizer)
+    tokens.manifest().check(texts)
     return tokens
 
 
@@ -169,11 +167,13 @@ def _material(windows: Packed) -> Material:
 
 
 def _of_conversations(
-    gen: "Generator", corpus: Corpus, place: Path, *, size: int, packing: Packing | None, aside: bool
+    gen: "Generator", texts: Plain, tokens: Tokens | None, place: Path, *, size: int, packing: Packing | None, aside: bool
 ) -> Material:
-    """Conversations, and the plain texts that are among them."""
-    found, texts = conversations(gen.tokenizer, gen._vocabulary, talks(corpus), length=size), plain(corpus)
-    tokens = None if next(iter(texts), None) is None else _written(gen, texts, place)
+    """Conversations, and the plain texts that are among them, which may have been written before."""
+    corpus = texts.corpus
+    found = conversations(gen.tokenizer, gen._vocabulary, talks(corpus), length=size)
+    if tokens is None and next(iter(texts), None) is not None:
+        tokens = _written(gen, texts, place)
     if tokens is None and not aside and packing not in (None, "best-fit"):
         raise fail("packing", "left out with conversations, which are never cut", packing)
     windows = found if tokens is None else Mixture(found, _packed(tokens, size, packing, True))

@@ -1,7 +1,7 @@
 """Conversations and plain texts together: windows of the ones, then windows of the others, all of one length."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -9,11 +9,7 @@ from torch import Tensor
 from aigc.data.text import IGNORED, Corpus, Document, Packed, Window
 from aigc.text.conversations import Conversations
 
-__all__ = ["Mixture", "Turned", "plain", "talks"]
-
-
-class Turned(Exception):  # it is no error
-    """Raised where a conversation is met among what was thought to be plain texts."""
+__all__ = ["Mixture", "Plain", "talks"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,27 +53,24 @@ def talks(corpus: Corpus) -> Corpus:
     return corpus.where(lambda document: bool(document.turns))
 
 
-def plain(corpus: Corpus, *, all_of_it: bool = False) -> Corpus:
+@dataclass(slots=True, eq=False)
+class Plain:
     """The plain texts of a corpus.
 
-    Args:
-        corpus: The corpus.
-        all_of_it: Whether they are expected to be all: running through it raises `Turned` at the first conversation.
+    Attributes:
+        corpus: All of it.
+        met: Whether a conversation was passed over by one who ran through it so far.
     """
-    if all_of_it:
-        return replace(corpus, documents=_Plain(corpus))
-    return corpus.where(lambda document: not document.turns)
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Plain:
     corpus: Corpus
+    met: bool = False
 
     def __iter__(self) -> Iterator[Document]:
         for document in self.corpus:
             if document.turns:
-                raise Turned
-            yield document
+                self.met = True
+            else:
+                yield document
 
 
 def _filled(values: Tensor, more: int, value: int) -> Tensor:

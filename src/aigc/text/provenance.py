@@ -1,14 +1,37 @@
-"""What a model was trained on, kept in its folder: the manifests of its corpora, the first one first."""
+"""What a model was trained on, kept with it and in its folder: the manifests of its corpora, the first one first."""
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Self, overload
 
 from aigc.data.text import Manifest
 from aigc.errors import DataError, ModelFileError
 
-__all__ = ["FILE", "read", "write"]
+if TYPE_CHECKING:
+    from aigc.text.generator import Generator
+
+__all__ = ["FILE", "Known", "read", "write"]
 
 FILE = "trained_on.json"
+_KEPT = "_trained_on"  # of the model, for several Generators may hold it
+
+
+class Known:
+    """`gen.trained_on`, of whichever `Generator` holds the model."""
+
+    @overload
+    def __get__(self, gen: None, kind: type) -> Self: ...
+    @overload
+    def __get__(self, gen: "Generator", kind: type) -> tuple[Manifest, ...]: ...
+    def __get__(self, gen: "Generator | None", kind: type) -> Self | tuple[Manifest, ...]:
+        found: tuple[Manifest, ...] = () if gen is None else vars(gen.model).get(_KEPT, ())
+        return self if gen is None else found
+
+    def __set__(self, gen: "Generator", manifests: tuple[Manifest, ...]) -> None:
+        if manifests:
+            vars(gen.model)[_KEPT] = manifests
+        else:
+            vars(gen.model).pop(_KEPT, None)
 
 
 def write(folder: Path, manifests: tuple[Manifest, ...]) -> None:

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from aigc._checks import fail
 from aigc.data.text import Window
-from aigc.errors import ModelError, TrainingError
+from aigc.errors import ModelError
 from aigc.text.network_loss import WindowLoss
 from aigc.training import Every, processes
+from aigc.training.loop import NotFiniteError
 from aigc.training.shards import shard, whole
 
 __all__ = ["Shards", "gather", "gathered_at_end", "gathered_before"]
@@ -76,7 +77,7 @@ def gathered_at_end(do: Gather | None) -> Iterator[None]:
     """Gathers weights after the block, and where a loss was not finite, which all processes find together."""
     try:
         yield
-    except TrainingError:
+    except NotFiniteError:
         if do is not None:
             do()
         raise

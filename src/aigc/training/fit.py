@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ from aigc.training.ema import EMA
 from aigc.training.interrupts import deferred
 from aigc.training.logs import Logger
 from aigc.training.loop import train
+from aigc.training.meeting import Ahead, Meeting
 from aigc.training.phases import Phase, Step
 from aigc.training.pieces import Processes, processes
 from aigc.training.progress import Reporter, Watcher
@@ -163,6 +164,11 @@ def fit(
     A run that was cut anywhere and is called again with the same arguments ends as the uninterrupted one does, bit for bit:
     weights, optimizers, averages and losses.
 
+    Where one of several processes fails alone at reading data, at what is done at intervals, at logging or at writing a
+    checkpoint, it raises its own error and the others a TrainingError, all after the same step: that one or the next. Where
+    it fails alone within a loss, in what is done `together`, or before any data is read, nothing can tell the others, which
+    expect its gradients: they wait until it ends, or until the time-out of `torch.distributed`.
+
     Args:
         phases: As for `train`.
         data: As for `batches`.
@@ -187,7 +193,7 @@ def fit(
 
     Raises:
         ParameterError: If an argument is out of range, or the checkpoints are of another run.
-        TrainingError: If a loss or a gradient is not finite.
+        TrainingError: If a loss or a gradient is not finite, or another process failed.
 
     Example:
         >>> weight = nn.Linear(1, 1)
@@ -213,27 +219,33 @@ def fit(
     first = among.rank == 0  # who logs, tells and writes
     book = _Book(log_every, loggers if first else (), past)
     reporter = Reporter(progress if first else False, total=total, start=start)
-    done, struck = start, False
+    done, struck, meeting, read = start, False, Meeting(among), Ahead(_enough(source, start, total))
     steps_of_it = train(
-        phases, source.after(start), seed=seed, start=start, ema=list(run.averages.values()), modules=list(modules.values())
+        phases, read, seed=seed, start=start, ema=list(run.averages.values()), modules=list(modules.values())
     )
     with deferred() as interrupt, contextlib.closing(reporter):
+        if among.world > 1 and done < total and book.stopped is None:
+            read.ahead()
+        meeting.meet(done, unread=read.error)
         while done < total and not struck and book.stopped is None:
-            step = next(steps_of_it, None)
-            if step is None:
-                cure = "Give an iterable that can begin anew, such as a DataLoader."
-                raise fail("data", f"enough batches for {total} steps", f"{done} batches", cure)
+            step = next(steps_of_it)
             done = step.index + 1
             reporter.count(step.examples)
-            beside = _done(every, done, done == total, modules, book, among)
-            stopped, struck = among.any(book.stopped is not None, interrupt.struck)  # all end after the same step
+            beside = _done(every, done, done == total, modules, book, meeting)
+            if among.world > 1 and done < total and book.stopped is None:
+                read.ahead()  # for nothing could tell within a step that its batch cannot be read
+            ends = book.stopped is not None, interrupt.struck
+            stopped, struck = meeting.meet(done, *ends, unread=read.error)  # all end after the same step
             if stopped and book.stopped is None:
                 book.stopped = "stopped by another process"
-            if book.take(step, beside, last=done == total or book.stopped is not None):
-                reporter(done, book.newest)
+            with meeting.kept():
+                if book.take(step, beside, last=done == total or book.stopped is not None):
+                    reporter(done, book.newest)
             due = done % checkpoint_every == 0 or done == total or struck or book.stopped is not None
             if checkpoint_dir is not None and due:
-                run.save(checkpoint_dir, step=done, history=book.state, write=first)
+                with meeting.kept():  # shards are handed out by all, also by one that failed
+                    run.save(checkpoint_dir, step=done, history=book.state, write=first and meeting.error is None)
+        meeting.meet(done)
     return book.history(done, seed, interrupted=done < total and book.stopped is None)
 
 
@@ -247,22 +259,39 @@ def _agree(modules: Mapping[str, nn.Module], start: int, among: Processes) -> No
             raise fail("modules", "the same in all processes, at the same step", f"others, or not step {start}", cure)
 
 
+def _enough(source: Batches, start: int, total: int) -> Iterator[Any]:
+    """Batches from a step on; an error where there are no more."""
+    done = start
+    for batch in source.after(start):
+        done += 1
+        yield batch
+    cure = "Give an iterable that can begin anew, such as a DataLoader."
+    raise fail("data", f"enough batches for {total} steps", f"{done} batches", cure)
+
+
 def _done(
-    every: Sequence[Every], done: int, last: bool, modules: Mapping[str, nn.Module], book: "_Book", among: Processes
+    every: Sequence[Every], done: int, last: bool, modules: Mapping[str, nn.Module], book: "_Book", meeting: Meeting
 ) -> dict[str, float]:
     """Does what is due after a step; returns the numbers that it found."""
     found: dict[str, float] = {}
     for what in every:
-        here = among.rank == 0 or what.together
-        if not here or (done % what.steps and not (last and what.last)):
+        if done % what.steps and not (last and what.last):
             continue
-        try:
-            with at_rest(modules.values()):
-                told = what.do(done)
-        except Stop as stop:
-            book.stopped, told = str(stop), stop.numbers
-        found |= _numbers(told)
+        if what.together:  # raises at once, for it may have left the others in the midst of a message
+            found |= _told(what, done, modules, book)
+        elif meeting.among.rank == 0 and meeting.error is None:
+            with meeting.kept():
+                found |= _told(what, done, modules, book)
     return found
+
+
+def _told(what: Every, done: int, modules: Mapping[str, nn.Module], book: "_Book") -> dict[str, float]:
+    try:
+        with at_rest(modules.values()):
+            told = what.do(done)
+    except Stop as stop:
+        book.stopped, told = str(stop), stop.numbers
+    return _numbers(told)
 
 
 def _numbers(told: object) -> dict[str, float]:

@@ -18,7 +18,11 @@ from aigc.training.phases import PRECISIONS, Loss, Phase, Step
 from aigc.training.pieces import Processes, length, part, pieces, processes, to_device
 from aigc.training.shards import is_sharded
 
-__all__ = ["train"]
+__all__ = ["NotFiniteError", "train"]
+
+
+class NotFiniteError(TrainingError):
+    """Raised by all processes at the same step, for they add up losses and gradients before they look."""
 
 
 def train(
@@ -123,7 +127,7 @@ def _descend(phase: Phase, gradients: list[Tensor], loss: Tensor, step: int, amo
     finite = math.isfinite(loss.item())  # a tensor's own isfinite is thirty times as slow
     if not finite or not (math.isfinite(norm.item()) or phase.scaler is not None):
         what = "gradient" if finite else "loss"
-        raise TrainingError(
+        raise NotFiniteError(
             f"the {what} of phase {phase.name!r} is not finite at step {step}; its parameters are as they were before. "
             "Look for bad values in the batch, lower the learning rate, or set clip."
         )
