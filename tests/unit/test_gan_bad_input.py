@@ -1,14 +1,17 @@
 """`GAN` given what it cannot use: an error of ours at every door, with a cure that cures."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from aigc import GAN, nets
+from aigc import GAN, VAE, nets
+from aigc.data import write_png
 from aigc.errors import ParameterError, TypeParameterError
+from aigc.gan import DiffAugment
 
 SHAPE = (1, 8, 8)
 Door = Any
@@ -125,3 +128,94 @@ def test_diversity_of_many_sorted_data_is_that_of_shuffled_ones_but_for_chance()
     order = torch.randperm(2000, generator=torch.Generator().manual_seed(1))
     found = [gan.health(some).diversity for some in (x, turns, x[order])]
     assert max(found) / min(found) < 1.02
+
+
+def test_data_of_another_shape_are_told_what_mends_it(tmp_path: Path) -> None:
+    """The cure is done, and does."""
+    colours = GAN.for_images((3, 8, 8), latent=4, kind="mlp", width=8)
+    with pytest.raises(ParameterError, match=r"data.images\(path, size=\(8, 8\), channels=3\), or build .*\(1, 8, 8\)"):
+        fitted(colours, pictures(16))
+    for i, image in enumerate(pictures(16).expand(-1, 3, -1, -1)):
+        write_png(tmp_path / f"{i}.png", image)
+    with pytest.raises(ParameterError, match=r"channels=1\)"):
+        fitted(small(), tmp_path)
+    from aigc.data import images
+
+    assert fitted(small(), images(tmp_path, size=(8, 8), channels=1)).done == 2
+    with pytest.raises(ParameterError, match=r"size=\(8, 8\)\), or build"):
+        fitted(small(), pictures(16)[:, :, :7])
+    sounds = GAN.for_sounds((1, 32), latent=4, kind="mlp", width=8)
+    with pytest.raises(
+        ParameterError, match=r"data.sounds\(path, length=32\) does, or build the model for shape \(1, 40\)"
+    ):
+        fitted(sounds, torch.ones(16, 1, 40))
+    with pytest.raises(ParameterError, match="data must be at least one example"):
+        fitted(small(), pictures(0))
+
+
+def test_labels_are_told_what_mends_them() -> None:
+    gan, x = small(condition=nets.Classes(4)), pictures(16)
+    for labels, cure in (
+        (None, r"for fit, give \(data, condition\)"),
+        (torch.full((16,), 4), r"Number classes from 0, or build the net with nets.Classes\(5\)\."),
+        (torch.full((16,), -1), r"Number classes from 0\.$"),
+        (torch.zeros(16), r"Call labels.long\(\)"),
+        (torch.zeros(16, 1).long(), "one class for each"),
+    ):
+        with pytest.raises(ParameterError, match=f"condition must be .*{cure}"):
+            fitted(gan, x if labels is None else (x, labels))
+    with pytest.raises(ParameterError, match="Give the data alone"):
+        fitted(small(), (x, torch.zeros(16).long()))
+    with pytest.raises(ParameterError, match="Say condition=..., one for each example"):
+        gan.sample(2)
+
+
+OPTIONS: dict[str, Any] = {
+    "average": "a", "clip": "a", "schedule": 3, "optimizer": "adam", "transform": 3, "every": 3, "loggers": 3,
+    "checkpoint_dir": 3, "lr": "a",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("make", [small, lambda: VAE.for_images(SHAPE, latent=2)], ids=["gan", "vae"])
+@pytest.mark.parametrize("name", OPTIONS)
+def test_an_option_of_another_type_is_named_before_training(name: str, make: Any) -> None:
+    model = make()
+    before = [value.clone() for value in model.state_dict().values()]
+    with pytest.raises(TypeParameterError, match=f"{name} must be"):
+        fitted(model, pictures(16), **{name: OPTIONS[name]})
+    assert all(map(torch.equal, before, model.state_dict().values()))
+    assert not model.training
+
+
+@pytest.mark.parametrize("make", [small, lambda: VAE.for_images(SHAPE, latent=2)], ids=["gan", "vae"])
+def test_an_average_of_none_is_named_as_it_was_given(make: Any) -> None:
+    for value in (0, -1.0, math.nan):
+        with pytest.raises(ParameterError, match="average must be a number of examples above 0"):
+            fitted(make(), pictures(16), average=value)
+
+
+def test_places_and_policies_of_another_type_are_named(tmp_path: Path) -> None:
+    for call in (lambda: small().save_pretrained(3), lambda: GAN.from_pretrained(3)):
+        with pytest.raises(TypeParameterError, match="folder must be a path"):
+            call()
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(ParameterError, match="folder must be where one can be made"):
+        small().save_pretrained(tmp_path / "taken" / "model")
+    for policy in (None, 3):
+        with pytest.raises(TypeParameterError, match="policy must be a tuple of names"):
+            DiffAugment(policy=policy)
+    with pytest.raises(ParameterError, match="policy must be of 'color'"):
+        DiffAugment(policy=(3, []))
+
+
+def test_what_cannot_move_is_named() -> None:
+    for name in ("generator", "discriminator"):
+        gan = small()
+        getattr(gan, name).requires_grad_(False)
+        cure = rf"Call {name}.requires_grad_\(True\)"
+        with pytest.raises(ParameterError, match=f"{name} must be a module with parameters .*{cure}"):
+            fitted(gan, pictures(16))
+    with pytest.raises(ParameterError, match="generator must be a module .*Take one that has some"):
+        fitted(GAN(nn.Identity(), nn.Linear(2, 1, device="meta").to_empty(device="cpu"), latent=2), torch.ones(16, 2))
+    with pytest.raises(ParameterError, match=r"model must be a module with .*Call model.requires_grad_\(True\)"):
+        fitted(VAE.for_images(SHAPE, latent=2).requires_grad_(False), pictures(16))

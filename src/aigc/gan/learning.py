@@ -15,6 +15,7 @@ from aigc.gan.penalties import R1, R2, Penalty, annealed, balance, default_gamma
 from aigc.gan.playing import discriminator_loss, generator_loss
 from aigc.training import EMA, Cosine, Every, History, Logger, Phase, RunOptions, Schedule, Stream, batches
 from aigc.training import fit as run
+from aigc.training.options import check_options, trainable
 from aigc.training.pieces import length
 from aigc.training.progress import Watcher
 
@@ -99,6 +100,7 @@ def fit(
         ParameterError: If the data is not what the model is about, before training.
         TrainingError: If a loss or a gradient is not finite, or the generator has collapsed; the last checkpoint stays.
     """
+    check_options(average=average, optimizer=optimizer, transform=transform)
     data = source(gan, data)
     examples = _check(gan, data, batch_size, transform)
     total = _steps(data, steps, epochs, batch_size)
@@ -187,13 +189,13 @@ def _phases(
         raise fail("lr", "a number, or two: of generator and discriminator", lr)
     critics = integer("critics", critics, low=1)
 
-    def chosen(net: nn.Module, rate: float) -> torch.optim.Optimizer:
-        parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    def chosen(name: str, net: nn.Module, rate: float) -> torch.optim.Optimizer:
+        parameters = trainable(name, net)
         if optimizer is not None:
             return optimizer(parameters)
         return torch.optim.Adam(parameters, lr=rate, betas=(0.0, 0.99), fused=True)
 
-    move = chosen(gan.discriminator, rates[1]), chosen(gan.generator, rates[0])
+    move = chosen("discriminator", gan.discriminator, rates[1]), chosen("generator", gan.generator, rates[0])
     return [
         Phase("discriminator", discriminator_loss(gan, penalties, transform), optimizer=move[0], **how),
         Phase("generator", generator_loss(gan, transform), optimizer=move[1], every=critics, **how),
