@@ -219,3 +219,18 @@ def test_what_cannot_move_is_named() -> None:
         fitted(GAN(nn.Identity(), nn.Linear(2, 1, device="meta").to_empty(device="cpu"), latent=2), torch.ones(16, 2))
     with pytest.raises(ParameterError, match=r"model must be a module with .*Call model.requires_grad_\(True\)"):
         fitted(VAE.for_images(SHAPE, latent=2).requires_grad_(False), pictures(16))
+
+
+def test_a_run_of_another_length_is_told_that_it_is(tmp_path: Path) -> None:
+    """The gamma of a default run falls over its steps."""
+    x = pictures(16)
+    fitted(small(), x, checkpoint_dir=tmp_path)
+    with pytest.raises(
+        ParameterError, match=r"checkpoint_dir must be of a run with penalties\[0\].gamma.steps=2,"
+    ) as error:
+        fitted(small(), x, steps=4, checkpoint_dir=tmp_path)
+    assert "gamma.steps=4" in str(error.value)
+    assert "steps too" in str(error.value)
+    assert "schedule" not in str(error.value)
+    with pytest.raises(ParameterError, match=r"of a run with critics=1, to be resumed, got 'critics=2'\."):
+        fitted(small(), x, critics=2, checkpoint_dir=tmp_path)

@@ -27,6 +27,7 @@ __all__ = ["FitOptions", "default_penalties", "fit"]
 Optimizer = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 
 _NONE = 1e-9  # the half-life, in examples, of an average that is the weights themselves
+_TINY = 1e-4  # of a loss and its penalty, in logits: the ratio of two numbers below it says nothing of gamma
 
 
 class FitOptions(RunOptions, total=False):
@@ -206,6 +207,7 @@ def _warn(gan: "GAN", history: History) -> None:
     """Says where the penalty was far too large or too small, over the last tenth of the run.
 
     Where the discriminator cannot tell, its slopes are 0, and so is the penalty: that is the goal, and no reason to warn.
+    So it is where both are all but 0, as at the equilibrium of Wasserstein's game.
     """
     values = history.values
     if not values.get("discriminator/penalty") or history.done < 100:
@@ -214,5 +216,6 @@ def _warn(gan: "GAN", history: History) -> None:
     means = [sum(values[name][-last:]) / last for name in ("discriminator/adversarial", "discriminator/penalty")]
     warning = balance(*means).warning if means[1] >= 0 else None  # one of the caller's own may be below 0
     blind = float(gan.loss.discriminator(torch.zeros(2), torch.zeros(2)))  # the loss of one that cannot tell
-    if warning is not None and not (means[1] < means[0] and means[0] > 0.8 * blind > 0):
+    at_goal = means[1] < means[0] and means[0] > 0.8 * blind > 0
+    if warning is not None and not at_goal and max(abs(means[0]), means[1]) >= _TINY:
         warnings.warn(f"In the last steps {warning}", stacklevel=4)

@@ -120,12 +120,12 @@ class Run:
         return 0, None
 
     def _check(self, place: Path, found: checkpoint.Checkpoint) -> None:
-        before, now = found.config["identity"], dict(self.identity)
+        before, now = _leaves(found.config["identity"]), _leaves(dict(self.identity))
         other = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
         if other:
-            said = ", ".join(f"{name}={before.get(name)!r}" for name in other)
-            shown = ", ".join(f"{name}={now.get(name)!r}" for name in other)
-            raise fail("checkpoint_dir", f"of a run with {said}, to be resumed", shown, "Take a new folder for a new run.")
+            said, shown = (", ".join(f"{name}={run.get(name)!r}" for name in other) for run in (before, now))
+            cure = "Give the same arguments again, steps too where others derive from them, or a new folder for a new run."
+            raise fail("checkpoint_dir", f"of a run with {said}, to be resumed", shown, cure)
         expected = {f"model.{n}.{k}": tuple(v.shape) for n, m in self.modules.items() for k, v in m.state_dict().items()}
         expected |= {f"average.{n}.{k}": tuple(v.shape) for n, e in self.averages.items() for k, v in e.state().items()}
         tensors = {name: value for name, value in found.tensors.items() if not name.startswith("optimizer.")}
@@ -143,6 +143,17 @@ class Run:
             phase.optimizer.load_state_dict(_cut(_state_of(phase, found), phase.optimizer))
             if phase.scaler is not None:
                 phase.scaler.load_state_dict(found.config["scalers"][phase.name])
+
+
+def _leaves(value: Any, path: str = "") -> dict[str, Any]:
+    """What JSON says, by paths such as `penalties[0].gamma.steps`."""
+    if isinstance(value, Mapping) and value:
+        steps = [(f"{path}.{key}" if path else str(key), inner) for key, inner in value.items()]
+    elif isinstance(value, list | tuple) and value:
+        steps = [(f"{path}[{i}]", inner) for i, inner in enumerate(value)]
+    else:
+        return {path: list(value) if isinstance(value, tuple) else value}
+    return {name: leaf for step, inner in steps for name, leaf in _leaves(inner, step).items()}
 
 
 def _state_of(phase: Phase, found: checkpoint.Checkpoint) -> Any:
