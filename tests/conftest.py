@@ -1,6 +1,7 @@
 """Hypothesis profiles: `dev` explores, `ci` repeats; neither times a test. Without a GPU, Triton is interpreted."""
 
 import os
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -21,6 +22,15 @@ def process_is_left_as_it_was():
     before = _process()
     yield
     assert _process() == before
+
+
+@pytest.fixture
+def compiling() -> Iterator[None]:
+    """Puts back the environment variables that torch.compile sets for itself."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
 
 
 def _process() -> tuple[bytes, torch.dtype, int, dict[str, str]]:

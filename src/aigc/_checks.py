@@ -6,11 +6,12 @@ A check returns the value it was given, checked and narrowed, or raises. The sen
 
 import math
 import operator
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from aigc.errors import ParameterError, TypeParameterError
 
-__all__ = ["fail", "fail_type", "integer", "known", "number"]
+__all__ = ["fail", "fail_type", "function", "integer", "known", "number", "positive", "sequence"]
 
 
 def _shown(value: object) -> str:
@@ -58,6 +59,28 @@ def known(given: Mapping[str, object], names: Collection[str]) -> None:
     for name, value in given.items():
         if name not in names:
             raise fail_type(name, "left out: there is no such argument", value, f"There are {', '.join(sorted(names))}.")
+
+
+def positive(name: str, value: object, *, of: str = "a number", cure: str = "") -> float:
+    """Checks a number above 0, which may be infinite; a bool is a type error."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise fail_type(name, f"{of} above 0", value, cure)
+    if not value > 0:
+        raise fail(name, f"{of} above 0", value, cure)
+    return float(value)
+
+
+def function(name: str, value: object, condition: str) -> None:
+    """Checks something to be called, or None."""
+    if value is not None and not callable(value):
+        raise fail_type(name, condition, value)
+
+
+def sequence(name: str, value: Any, of: str, *, cure: str = "") -> Sequence[Any]:
+    """Checks a list or another sequence, which can be gone through again and again."""
+    if not isinstance(value, Sequence):
+        raise fail_type(name, f"a sequence of {of}", value, cure)
+    return value
 
 
 def _bounds(noun: str, low: int | None, high: int | None) -> str:

@@ -21,6 +21,8 @@ def write_whole(path: str | Path, data: bytes) -> None:
     target = path_of("path", path)
     if not target.parent.is_dir():
         raise fail("path", "in a folder that exists", str(target))
+    if target.is_dir():
+        raise fail("path", "of a file", str(target), "That is a folder: add a name.")
     beside = target.parent / f".{target.name}.{secrets.token_hex(8)}"
     try:
         with open(beside, "xb") as file:

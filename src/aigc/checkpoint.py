@@ -22,6 +22,7 @@ from torch import Tensor
 
 from aigc._checks import fail, fail_type
 from aigc._safetensors import DTYPES, read_header
+from aigc._writing import path_of
 from aigc.errors import ModelFileError, ModelNotFoundError
 
 __all__ = ["Checkpoint", "atomic_folder", "check_state", "load", "read_json", "refuse_pickle", "save", "verify"]
@@ -90,7 +91,7 @@ def load(folder: str | Path) -> Checkpoint:
         Traceback (most recent call last):
         aigc.errors.ModelNotFoundError: folder must be a checkpoint, got 'no/such/folder', which does not exist.
     """
-    place = Path(folder)
+    place = path_of("folder", folder)
     if not place.is_dir():
         raise ModelNotFoundError(f"folder must be a checkpoint, got {str(folder)!r}, which does not exist.")
     if not verify(place):
@@ -129,11 +130,14 @@ def atomic_folder(folder: str | Path) -> Iterator[Path]:
         ...     verify(f"{place}/new")
         True
     """
-    place = Path(folder).resolve()
+    place = path_of("folder", folder).resolve()
     if place.exists() and not _is_ours(place):
         raise fail("folder", "new, empty, or a folder written by aigc", str(folder), "Choose another, or empty it.")
-    place.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{place.name}.", suffix=".new", dir=place.parent))
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=f".{place.name}.", suffix=".new", dir=place.parent))
+    except OSError as error:
+        raise fail("folder", "where one can be made", str(folder), f"Choose another: {error.strerror}.") from error
     try:
         yield beside
         _write_manifest(beside)

@@ -423,7 +423,10 @@ GOOD = torch.linspace(0, 1, 32).view(2, 1, 4, 4)
         (GOOD * 255, r"images must be in \[0, 1\], got from 0 to 255. Divide them: x / 255."),
         (GOOD * 2 - 1, r"got from -1 to 1. Move them: \(x \+ 1\) / 2."),
         (GOOD * 7 - 3, "Scale them"),
-        (GOOD + 1e-3, r"in \[0, 1\], got from 0.001 to 1.001"),
+        (GOOD * 2, "from 0 to 2. Scale them"),  # bytes over 255 would be all but black
+        (GOOD + 1e-3, r"in \[0, 1\], got from 0.001 to 1.001. Cut what is beyond off: x.clamp\(0, 1\)."),
+        (GOOD * 1.04 - 0.02, r"from -0.02 to 1.02. Cut what is beyond off: x.clamp\(0, 1\)."),
+        (GOOD - 0.02, r"from -0.02 to 0.98. Cut"),
         ((GOOD * 255).to(torch.uint8), r"of a floating type, got torch.uint8.*x.float\(\) / 255"),
         (GOOD[0], r"of shape \(n, channels, height, width\).*One alone is x\[None\]"),
         (GOOD[:0], "none of them 0"),

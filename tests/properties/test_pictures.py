@@ -259,6 +259,18 @@ def test_bad_input_writes_nothing(act: Any, sentence: str, tmp_path: Path) -> No
 def test_types_are_type_errors(tmp_path: Path) -> None:
     with pytest.raises(TypeParameterError, match="path must be a path"):
         write_png(3, torch.zeros(1, 2, 2))  # type: ignore[arg-type]
+    for frames in (torch.zeros(2, 1, 4, 4).numpy(), 3, [torch.zeros(1, 4, 4).numpy()], ["a"]):
+        with pytest.raises(TypeParameterError, match=r"frames.* must be a .*tensor"):
+            write_gif(tmp_path / "a.gif", frames)  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_is_no_place_for_a_file(tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    for write in (write_png, write_gif):
+        with pytest.raises(ParameterError, match="path must be of a file, got .*pictures.*add a name"):
+            write(tmp_path / "pictures", torch.zeros(2, 1, 4, 4))
+    assert [file.name for file in tmp_path.iterdir()] == ["pictures"]
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

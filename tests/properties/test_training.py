@@ -353,6 +353,25 @@ def test_a_checkpoint_of_another_run_is_refused_before_training(tmp_path: Path) 
     assert sorted(place.name for place in tmp_path.iterdir()) == ["step-000000002", "step-000000004"]
 
 
+@pytest.mark.parametrize("place", ["taken", "taken/below", "locked/run"])
+def test_a_place_where_no_checkpoint_can_be_is_named_before_the_first_step(place: str, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file")
+    (tmp_path / "locked").mkdir(mode=0o500)
+    if place.startswith("locked") and os.access(tmp_path / "locked", os.W_OK):
+        pytest.skip("nothing is locked for this user")
+    net, begun = made("plain"), []
+
+    def loss(x: Tensor, noise: Noise) -> Tensor:
+        begun.append(noise.step)
+        return net(x).square().mean()
+
+    one = Phase("loss", loss, optimizer=torch.optim.SGD(net.parameters(), lr=0.1))
+    with pytest.raises(ParameterError, match="checkpoint_dir must be a folder, or a place where one can be made"):
+        fit([one], DATA, modules={"net": net}, batch_size=6, steps=4, seed=0, checkpoint_dir=tmp_path / place)
+    assert begun == []
+    assert (tmp_path / "taken").read_text() == "a file"
+
+
 def test_a_run_reports_logs_and_draws_at_intervals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     net, drawn, told = made("plain"), [], []
     log = tmp_path / "log.csv"
@@ -395,6 +414,9 @@ def test_decay_falls_on_matrices_only() -> None:
     [
         (lambda: phase(made("plain"), every=0), "every must be"),
         (lambda: phase(made("plain"), clip=0.0), "clip must be"),
+        (lambda: phase(made("plain"), clip="a"), "clip must be a number above 0, got 'a' of type str"),
+        (lambda: phase(made("plain"), clip=True), "clip must be a number above 0, got True of type bool"),
+        (lambda: phase(made("plain"), schedule=3), "schedule must be a function of the step's number"),
         (lambda: phase(made("plain"), precision="float8"), "precision must be one of"),
         (lambda: next(train([], [DATA], seed=0)), "phases must be"),
         (lambda: next(train([phase(made("plain"))] * 2, [DATA], seed=0)), "of different names"),
@@ -402,7 +424,13 @@ def test_decay_falls_on_matrices_only() -> None:
         (lambda: batches(DATA, batch_size=24, seed=0), "batch_size must be"),
         (lambda: batches("text", batch_size=2, seed=0), "data must be"),
         (lambda: batches(DATA[:0], batch_size=1, seed=0), "data must be at least one example"),
+        (lambda: batches(DATA[:0], batch_size=8, seed=0), "data must be at least one example"),
         (lambda: EMA(made("plain"), half_life=0), "half_life must be"),
+        (lambda: EMA(made("plain"), half_life="a"), "half_life must be"),
+        (lambda: EMA(made("plain"), half_life=1, ramp="a"), "ramp must be"),
+        (lambda: _short(Path("x"), every=3), "every must be a sequence of Every"),
+        (lambda: _short(Path("x"), loggers=3), "loggers must be a sequence of Loggers"),
+        (lambda: _short(3), "checkpoint_dir must be a path"),
         (lambda: Cosine(3, warmup=3), "steps must be"),
         (lambda: _short(Path("x"), steps=None), "steps must be given"),
         (lambda: _short(Path("x"), seed=None), "seed must be an int where a run"),

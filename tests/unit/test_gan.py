@@ -247,6 +247,27 @@ def test_own_nets_are_given_again(tmp_path: Path) -> None:
         GAN.from_pretrained(tmp_path, generator=nets.MLPGenerator(3, (2,)), discriminator=discriminator)
 
 
+@pytest.mark.usefixtures("compiling")
+def test_a_compiled_net_is_saved_as_the_plain_one(tmp_path: Path) -> None:
+    """Whichever of the two is loaded, and whichever the weights are put into."""
+    plain, other = flat(), flat()
+    players = (torch.compile(net, backend="eager") for net in (other.generator, other.discriminator))
+    compiled = GAN(*players, latent=3)
+    for gan in (compiled, plain):
+        fitted(gan, points(16))
+        gan.save_pretrained(tmp_path / type(gan.generator).__name__)
+    files = [tmp_path / name for name in ("OptimizedModule", "MLPGenerator")]
+    assert (files[0] / "config.json").read_bytes() == (files[1] / "config.json").read_bytes()
+    for folder in files:
+        again = GAN.from_pretrained(folder)
+        assert type(again.generator) is nets.MLPGenerator
+        assert set(again.state_dict()) == set(plain.state_dict())
+        torch.testing.assert_close(again.sample(3, seed=0), plain.sample(3, seed=0))
+    generator = torch.compile(nets.MLPGenerator(3, (2,), hidden=(8,)), backend="eager")
+    again = GAN.from_pretrained(files[0], generator=generator)
+    assert torch.equal(again.sample(3, seed=0), compiled.sample(3, seed=0))
+
+
 def test_a_folder_of_images_is_read_as_it_is(tmp_path: Path) -> None:
     for i, image in enumerate(pictures(12)):
         write_png(tmp_path / f"{i}.png", image)
@@ -295,6 +316,22 @@ def test_a_penalty_that_vanishes_is_said_but_at_the_goal() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warn(flat(), history(math.log(2)))
+
+
+@pytest.mark.parametrize("adversarial", [2e-10, -2e-10, 0.0])
+def test_a_game_of_wasserstein_that_came_to_rest_is_no_cause_to_warn(adversarial: float) -> None:
+    def history(adversarial: float, penalty: float) -> History:
+        values = {"discriminator/adversarial": (adversarial,), "discriminator/penalty": (penalty,)}
+        return History((100,), values, done=100, seed=0)
+
+    gan = flat(loss=losses.Wasserstein())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn(gan, history(adversarial, 8e-9))
+        warn(gan, history(adversarial, 0.0))
+    for rest, penalty, message in ((adversarial, 0.1, "dominates"), (-0.1, 2.0, "dominates"), (-0.1, 1e-9, "vanishes")):
+        with pytest.warns(UserWarning, match=message):
+            warn(gan, history(rest, penalty))
 
 
 def test_a_transform_changes_what_both_players_see() -> None:

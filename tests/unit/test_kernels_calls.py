@@ -1,10 +1,8 @@
 """How the kernels are called: bad rows as errors, gradients, memory, torch.compile, and where the Triton path can run."""
 
-import os
 import subprocess
 import sys
 import tracemalloc
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -104,15 +102,6 @@ def test_nothing_larger_than_the_logits_is_allocated(scale: float, some: dict[st
     finally:
         tracemalloc.stop()
     assert peak < x.numel() * x.element_size()
-
-
-@pytest.fixture
-def compiling() -> Iterator[None]:
-    """Puts back the environment variables that torch.compile sets for itself."""
-    before = dict(os.environ)
-    yield
-    os.environ.clear()
-    os.environ.update(before)
 
 
 def draws(x: Tensor, seed: Tensor, step: Tensor | int, top_k: Tensor) -> tuple[Tensor, ...]:

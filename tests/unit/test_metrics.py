@@ -126,6 +126,13 @@ def test_features_of_another_type(metric: Callable[..., Any], bad: Any) -> None:
         (lambda x: Moments.known(x[0], torch.tensor([[1.0, 0.5], [0.4, 1.0]]), n=9), "covariance must be a symmetric"),
         (lambda x: Moments.known(x[0], -torch.eye(2), n=9), "variances of at least 0"),
         (lambda x: Moments.known(x[0], torch.eye(2) / 0, n=9), "finite"),
+        (
+            lambda x: Moments.known(x[0], torch.tensor([[1.0, 2.0], [2.0, 1.0]]), n=9),
+            "of eigenvalues of at least 0, got -1",
+        ),
+        (lambda x: Moments.known([0.0, 0.0], torch.eye(2), n=9), "mean must be a tensor, got .*Call torch.as_tensor"),
+        (lambda x: Moments.known(x[0], [[1.0]], n=9), "covariance must be a tensor"),
+        (lambda x: metrics.mode_coverage(torch.tensor([1]), modes=2, reference=[0.5, 0.5]), "reference must be a tensor"),
         (lambda x: Moments.known(x[0], torch.eye(2), n=1), "n must be an integer of at least 2"),
         (lambda x: Moments.extract(Flatten(), []), "data must be at least one batch"),
         (lambda x: extract(Flatten(), iter([])), "data must be at least one batch"),
@@ -138,6 +145,11 @@ def test_features_of_another_type(metric: Callable[..., Any], bad: Any) -> None:
         (lambda x: PCA(2)(x), r"PCA must be fitted, .* Call PCA\(2\).fit"),
         (lambda x: PCA(3).fit(x), "x must be of more than 3 examples and at least 3 numbers"),
         (lambda x: PCA(1).fit(x)(x[:, :1]), "x must be of 2 numbers each"),
+        (lambda x: PCA(1).fit((255 * x).byte()), r"x must be a floating tensor .*got torch.uint8.*float\(\) / 255"),
+        (lambda x: PCA(1).fit(x)((255 * x).byte()), "x must be a floating tensor"),
+        (lambda x: PCA(1).fit(x.numpy()), "x must be a floating tensor"),
+        (lambda x: PCA(1).fit(x)(x.numpy()), "x must be a floating tensor"),
+        (lambda x: PCA(1).fit(x.log()), "x must be finite"),
         (lambda x: RandomConv(0)(x), r"x must be floating images \(n, c, h, w\) or sounds"),
         (lambda x: RandomConv(0.5), "seed must be"),
     ],
@@ -156,6 +168,20 @@ def test_moments_are_values_of_named_features() -> None:
     torch.testing.assert_close(streamed.scatter, after.scatter)
     assert metrics.frechet_distance(after, streamed).value < 1e-20
     assert (streamed.n, streamed.extractor, streamed.version) == (20, "a", "1")
+
+
+@given(n=st.integers(1, 6), d=st.integers(1, 30), seed=st.integers(0, 99))
+@settings(max_examples=25)
+def test_a_covariance_that_was_rounded_is_taken(n: int, d: int, seed: int) -> None:
+    """Of fewer examples than dimensions, of very different sizes, rounded to float32: eigenvalues of 0 become any sign."""
+    x = normal(n + 1, d, seed=seed).double() * torch.logspace(-6, 6, d, dtype=torch.float64)
+    covariance = torch.from_numpy(np.cov(x.numpy(), rowvar=False).reshape(d, d)).float()
+    covariance = (covariance + covariance.mT) / 2
+    assert Moments.known(x[0], covariance, n=n + 1).dim == d
+    assert Moments.known(x[0], torch.zeros(d, d), n=2).dim == d
+    lowered = covariance.double() - 1e-5 * covariance.double().trace() * torch.eye(d)
+    with pytest.raises(ParameterError, match="of (eigenvalues|variances) of at least 0"):
+        Moments.known(x[0], lowered - torch.linalg.eigvalsh(covariance.double())[0].clamp(min=0) * torch.eye(d), n=9)
 
 
 def test_extracting_joins_batches_without_gradients() -> None:
@@ -304,6 +330,12 @@ def test_a_classifier_is_saved_and_read(judge: Classifier, digits: tuple[Tensor,
     [
         (torch.zeros(4, 1, 8, 8, dtype=torch.uint8), torch.zeros(4).long(), "images must be a floating tensor"),
         (torch.zeros(4, 8, 8), torch.zeros(4).long(), "images must be of shape"),
+        (
+            torch.zeros(4, 1, 8, 8).index_fill(0, torch.tensor([2]), math.nan),
+            torch.zeros(4).long(),
+            r"first in images\[2\]",
+        ),
+        (torch.ones(4, 1, 8, 8) / 0, torch.zeros(4).long(), "images must be finite, got 'nan or infinity in 4"),
         (torch.zeros(4, 1, 8, 8), torch.zeros(4), "labels must be an int64 tensor"),
         (torch.zeros(4, 1, 8, 8), torch.zeros(3).long(), "labels must be one for each of 4 images"),
         (torch.zeros(4, 1, 8, 8), torch.zeros(4).long() - 1, "labels must be at least 0"),

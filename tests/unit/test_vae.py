@@ -210,6 +210,17 @@ def test_every_bound_trains_and_is_kept(bound: Any, tmp_path: Path) -> None:
     assert VAE.from_pretrained(tmp_path).bound == bound
 
 
+@pytest.mark.usefixtures("compiling")
+def test_compiled_nets_are_saved_as_the_plain_ones(tmp_path: Path) -> None:
+    plain = small()
+    compiled = small()
+    compiled.encoder, compiled.decoder = (torch.compile(net, backend="eager") for net in (plain.encoder, plain.decoder))
+    compiled.save_pretrained(tmp_path)
+    again = VAE.from_pretrained(tmp_path)
+    assert set(again.state_dict()) == set(plain.state_dict())
+    assert torch.equal(again.sample(2, seed=0), plain.sample(2, seed=0))
+
+
 def test_own_nets_are_given_again(tmp_path: Path) -> None:
     x = torch.randn(20, 5, generator=torch.Generator().manual_seed(0))
     vae = VAE(linear(5, 6), linear(3, 5), latent=3)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from aigc import data as sources
 from aigc._checks import fail, fail_type
+from aigc.data.checks import check_levels
 from aigc.nets.conditions import check_condition
 from aigc.training import Noise, batches
 
@@ -18,6 +19,8 @@ __all__ = [
     "Model",
     "Transform",
     "check",
+    "check_alike",
+    "check_given",
     "check_told",
     "check_type",
     "first",
@@ -79,11 +82,54 @@ def check(model: Model, seen: Any, data: Any) -> Tensor | None:
     assert x is not None, "a batch has data"
     shape = tuple(x.shape[1:])
     if model.shape is not None and shape != model.shape:
-        cure = f"Read them with aigc.data.images(path, size={model.shape[1:]})." if model.images else ""
-        raise fail("data", f"examples of shape {model.shape}", shape, cure)
+        raise fail("data", f"examples of shape {model.shape}", shape, _cure(model.shape, shape, model.images))
     if model.images:
         sources.check_images(x)
     return x
+
+
+def check_given(model: Model, name: str, x: Any, *, least: int = 1) -> Tensor:
+    """Checks examples that a model is to look at: a tensor of finite floats, of its shape, of images in [0, 1].
+
+    Images of one colour are taken: nobody learns from these.
+    """
+    if not isinstance(x, Tensor):
+        raise fail_type(name, "a tensor of floats", x, "Call torch.as_tensor(x).")
+    if not x.is_floating_point():
+        cure = "Call x.float() / 255." if model.images else "Call x.float()."
+        raise fail_type(name, "a tensor of floats", x.dtype, cure)
+    wanted = "(n, *data)" if model.shape is None else f"(n, {', '.join(map(str, model.shape))})"
+    shape = tuple(x.shape)
+    if not shape or shape[0] < least or not x.numel() or (model.shape is not None and shape[1:] != model.shape):
+        other = model.shape if model.shape is not None and len(shape) == len(model.shape) + 1 else shape[1:]
+        cure = _cure(other, shape[1:], model.images)
+        cure = "Call x[None] on one." if shape and shape == model.shape and least == 1 else cure
+        raise fail(name, f"of shape {wanted}, with n at least {least}", shape, cure)
+    if model.images:
+        check_levels(name, x)
+    elif not bool(x.isfinite().all()):
+        raise fail(name, "finite", f"{int((~x.isfinite()).sum())} values that are NaN or infinite", "Leave these out.")
+    return x
+
+
+def check_alike(name: str, x: Tensor, samples: Tensor) -> None:
+    """Raises a `ParameterError` if data are not of the shape of samples, which is all that is known of some models."""
+    wanted, shape = tuple(samples.shape[1:]), tuple(x.shape[1:])
+    if shape != wanted:
+        raise fail(name, f"examples of shape {wanted}, as samples are", shape)
+
+
+def _cure(wanted: tuple[int, ...], shape: tuple[int, ...], images: bool) -> str:
+    """What to do about data of another shape."""
+    if wanted == shape:
+        return ""
+    built = f"or build the model for shape {shape}."
+    if images and len(shape) == len(wanted) == 3:
+        channels = f", channels={wanted[0]}" if shape[0] != wanted[0] else ""
+        return f"Read them with aigc.data.images(path, size={wanted[1:]}{channels}), {built}"
+    if not images and len(shape) == len(wanted) == 2 and shape[0] == wanted[0]:
+        return f"Cut or pad them, as aigc.data.sounds(path, length={wanted[1]}) does, {built}"
+    return f"Reshape them, {built}"
 
 
 def check_told(nets: Iterable[nn.Module], seen: Any, data: Any) -> None:

@@ -12,9 +12,11 @@ from aigc._checks import fail
 from aigc.errors import ModelFileError
 from aigc.training import Constant, Cosine, Cyclical, Exponential, Linear
 
-__all__ = ["build_net", "described", "net_config", "opened", "rebuilt", "restored"]
+__all__ = ["build_net", "described", "net_config", "opened", "rebuilt", "restored", "state"]
 
 M = TypeVar("M", bound=nn.Module)
+
+_COMPILED = "_orig_mod."  # what torch.compile puts before the names of a net
 
 _SCHEDULES: dict[str, type[Any]] = {kind.__name__: kind for kind in (Constant, Cosine, Cyclical, Exponential, Linear)}
 
@@ -38,17 +40,29 @@ def restored(made: M, tensors: Mapping[str, Tensor], folder: str | Path) -> M:
     Raises:
         ModelFileError: If they are not those of such a model.
     """
-    expected = {name: tuple(value.shape) for name, value in made.state_dict().items()}
-    checkpoint.check_state(expected, tensors, source=f"{folder}/model.safetensors")
-    kinds = {tensors[name].dtype for name, _ in made.named_parameters()}
+    places = {_plain(name): name for name in made.state_dict()}
+    found = {_plain(name): value for name, value in tensors.items()}
+    expected = {name: tuple(value.shape) for name, value in state(made).items()}
+    checkpoint.check_state(expected, found, source=f"{folder}/model.safetensors")
+    kinds = {found[_plain(name)].dtype for name, _ in made.named_parameters()}
     if len(kinds) == 1:
         made.to(kinds.pop())  # what is no part of the state, too
-    made.load_state_dict(tensors, assign=True)  # each as it was saved
+    made.load_state_dict({places[name]: value for name, value in found.items()}, assign=True)  # each as it was saved
     return made.eval()
 
 
+def state(model: nn.Module) -> dict[str, Tensor]:
+    """The weights of a model, those of a compiled net by the names that they have in the plain one."""
+    return {_plain(name): value for name, value in model.state_dict().items()}
+
+
+def _plain(name: str) -> str:
+    return name.replace(_COMPILED, "")
+
+
 def net_config(net: nn.Module) -> Any:
-    """The configuration of a net of `aigc.nets`; None of one of the caller's own."""
+    """The configuration of a net of `aigc.nets`, compiled or not; None of one of the caller's own."""
+    net = getattr(net, "_orig_mod", net)
     config = getattr(net, "config", None)
     return config if isinstance(config, dict) and config.get("net") == type(net).__name__ else None
 

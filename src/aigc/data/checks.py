@@ -7,7 +7,10 @@ from torch import Tensor
 
 from aigc._checks import fail, fail_type
 
-__all__ = ["check_images", "check_sounds"]
+__all__ = ["check_images", "check_levels", "check_sounds"]
+
+_OVERSHOOT = 0.2  # beyond [0, 1]: bicubic scaling goes so far at an edge between black and white
+_DARK = 16  # what has no value above it is hardly of bytes
 
 
 def check_images(images: Tensor, *, shape: tuple[int, int, int] | None = None) -> Tensor:
@@ -34,9 +37,7 @@ def check_images(images: Tensor, *, shape: tuple[int, int, int] | None = None) -
     _check_floats("images", images, 4, "(n, channels, height, width)", "x.float() / 255")
     if shape is not None and tuple(images.shape[1:]) != tuple(shape):
         raise fail("images", f"of shape (n, {', '.join(map(str, shape))})", tuple(images.shape))
-    low, high = _range("images", images)
-    if low < 0 or high > 1:
-        raise fail("images", "in [0, 1]", _Shown(f"from {low:.6g} to {high:.6g}"), _scale(low, high))
+    check_levels("images", images)
     _check_varied("images", images, "one colour")
     return images
 
@@ -67,6 +68,13 @@ def check_sounds(sounds: Tensor, *, shape: tuple[int, int] | None = None) -> Ten
         raise fail("sounds", "in [-1, 1]", _Shown(f"from {low:.6g} to {high:.6g}"), cure)
     _check_varied("sounds", sounds, "one value")
     return sounds
+
+
+def check_levels(name: str, images: Tensor) -> None:
+    """Raises a `ParameterError` if images are not finite, and in [0, 1]."""
+    low, high = _range(name, images)
+    if low < 0 or high > 1:
+        raise fail(name, "in [0, 1]", _Shown(f"from {low:.6g} to {high:.6g}"), _scale(low, high))
 
 
 class _Shown:
@@ -105,7 +113,9 @@ def _check_varied(name: str, x: Tensor, noun: str) -> None:
 
 
 def _scale(low: float, high: float) -> str:
-    if low >= 0 and high <= 255:
+    if low >= -_OVERSHOOT and high <= 1 + _OVERSHOOT:
+        return "Cut what is beyond off: x.clamp(0, 1)."
+    if low >= 0 and _DARK < high <= 255:
         return "Divide them: x / 255."
     if low >= -1 and high <= 1:
         return "Move them: (x + 1) / 2."

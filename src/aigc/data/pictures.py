@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aigc._checks import fail, fail_type, integer
+from aigc._checks import fail, fail_type, integer, sequence
 from aigc.data._files import write_whole
 from aigc.data._gif import gif
 from aigc.data._png import png
@@ -123,6 +123,10 @@ def write_gif(path: str | Path, frames: Tensor | Sequence[Tensor], *, fps: float
         b'GIF89a'
     """
     if not isinstance(frames, Tensor):
+        cure = "Call torch.as_tensor(frames) on an array."
+        for i, frame in enumerate(sequence("frames", frames, "tensors, or one tensor", cure=cure)):
+            if not isinstance(frame, Tensor):
+                raise fail_type(f"frames[{i}]", "a tensor", frame, cure)
         shapes = {tuple(frame.shape) for frame in frames}
         if len(shapes) != 1:
             raise fail("frames", "at least one, all of one shape", sorted(shapes))

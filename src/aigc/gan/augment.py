@@ -7,7 +7,7 @@ A generator never sees it: what is changed in the same ways on both sides is tol
 as the changes can be undone in distribution. A little data goes further so.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -51,9 +51,10 @@ class DiffAugment:
     p: float = 1.0
 
     def __post_init__(self) -> None:
-        if isinstance(self.policy, str):
-            raise fail_type("policy", "a tuple of names", self.policy, f"Write ({self.policy!r},).")
-        unknown = [name for name in self.policy if name not in _PARTS]
+        if isinstance(self.policy, str) or not isinstance(self.policy, Sequence):
+            cure = f"Write ({self.policy!r},)." if isinstance(self.policy, str) else "An empty one changes nothing."
+            raise fail_type("policy", "a tuple of names", self.policy, cure)
+        unknown = [name for name in self.policy if not isinstance(name, str) or name not in _PARTS]
         if unknown or len(set(self.policy)) < len(self.policy):
             raise fail("policy", f"of {', '.join(map(repr, _PARTS))}, each at most once", self.policy)
         object.__setattr__(self, "policy", tuple(self.policy))

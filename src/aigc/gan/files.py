@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from aigc import checkpoint
 from aigc._checks import fail
-from aigc._models.files import build_net, described, net_config, opened, rebuilt, restored
+from aigc._models.files import build_net, described, net_config, opened, rebuilt, restored, state
 from aigc.gan import losses, penalties
 from aigc.gan.augment import Adaptive, DiffAugment
 from aigc.gan.penalties import Consistency, LeCam
@@ -53,7 +53,7 @@ def save(gan: "GAN", folder: str | Path) -> None:
         "augment": None if gan.augment is None else described(gan.augment, _AUGMENTS) or "own",
         "adaptive": None if ada is None else {"target": ada.target, "speed": ada.speed, "every": ada.every},
     }
-    checkpoint.save(folder, config=config, tensors=gan.state_dict())
+    checkpoint.save(folder, config=config, tensors=state(gan))
 
 
 def load(cls: type[G], folder: str | Path, own: Mapping[str, Any]) -> G:

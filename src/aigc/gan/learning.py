@@ -15,6 +15,7 @@ from aigc.gan.penalties import R1, R2, Penalty, annealed, balance, default_gamma
 from aigc.gan.playing import discriminator_loss, generator_loss
 from aigc.training import EMA, Cosine, Every, History, Logger, Phase, RunOptions, Schedule, Stream, batches
 from aigc.training import fit as run
+from aigc.training.options import check_options, trainable
 from aigc.training.pieces import length
 from aigc.training.progress import Watcher
 
@@ -26,6 +27,7 @@ __all__ = ["FitOptions", "default_penalties", "fit"]
 Optimizer = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 
 _NONE = 1e-9  # the half-life, in examples, of an average that is the weights themselves
+_TINY = 1e-4  # of a loss and its penalty, in logits: the ratio of two numbers below it says nothing of gamma
 
 
 class FitOptions(RunOptions, total=False):
@@ -99,6 +101,7 @@ def fit(
         ParameterError: If the data is not what the model is about, before training.
         TrainingError: If a loss or a gradient is not finite, or the generator has collapsed; the last checkpoint stays.
     """
+    check_options(average=average, optimizer=optimizer, transform=transform)
     data = source(gan, data)
     examples = _check(gan, data, batch_size, transform)
     total = _steps(data, steps, epochs, batch_size)
@@ -189,16 +192,15 @@ def _phases(
         raise fail("lr", "a number, or two: of generator and discriminator", lr)
     critics = integer("critics", critics, low=1)
 
-    def chosen(net: nn.Module, rate: float) -> torch.optim.Optimizer:
-        parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    def chosen(name: str, net: nn.Module, rate: float) -> torch.optim.Optimizer:
+        parameters = trainable(name, net)
         if optimizer is not None:
             return optimizer(parameters)
         return torch.optim.Adam(parameters, lr=rate, betas=(0.0, 0.99), fused=True)
 
-    generator = generator_loss(
-        gan, transform, plays_every=critics, saved_every=integer("checkpoint_every", saved_every, low=1)
-    )
-    move = chosen(gan.discriminator, rates[1]), chosen(gan.generator, rates[0])
+    often = {"plays_every": critics, "saved_every": integer("checkpoint_every", saved_every, low=1)}
+    generator = generator_loss(gan, transform, **often)
+    move = chosen("discriminator", gan.discriminator, rates[1]), chosen("generator", gan.generator, rates[0])
     return [
         Phase("discriminator", discriminator_loss(gan, penalties, transform), optimizer=move[0], **how),
         Phase("generator", generator, optimizer=move[1], every=critics, **how),
@@ -209,6 +211,7 @@ def _warn(gan: "GAN", history: History) -> None:
     """Says where the penalty was far too large or too small, over the last tenth of the run.
 
     Where the discriminator cannot tell, its slopes are 0, and so is the penalty: that is the goal, and no reason to warn.
+    So it is where both are all but 0, as at the equilibrium of Wasserstein's game.
     """
     values = history.values
     if not values.get("discriminator/penalty") or history.done < 100:
@@ -217,5 +220,6 @@ def _warn(gan: "GAN", history: History) -> None:
     means = [sum(values[name][-last:]) / last for name in ("discriminator/adversarial", "discriminator/penalty")]
     warning = balance(*means).warning if means[1] >= 0 else None  # one of the caller's own may be below 0
     blind = float(gan.loss.discriminator(torch.zeros(2), torch.zeros(2)))  # the loss of one that cannot tell
-    if warning is not None and not (means[1] < means[0] and means[0] > 0.8 * blind > 0):
+    at_goal = means[1] < means[0] and means[0] > 0.8 * blind > 0
+    if warning is not None and not at_goal and max(abs(means[0]), means[1]) >= _TINY:
         warnings.warn(f"In the last steps {warning}", stacklevel=4)

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from aigc import random
 from aigc._checks import fail, integer, number
+from aigc._models.data import check_alike, check_given
 from aigc.gan.drawing import generate, has_styles, latents, styles
 from aigc.gan.playing import call
 
@@ -61,7 +62,7 @@ def project(
 
     Args:
         gan: The model.
-        x: Data, `(n, *data)`.
+        x: Data, `(n, *data)`, in any float type.
         steps: Of Adam.
         lr: Its learning rate, which falls to 0.
         starts: Samples among which each begins.
@@ -69,6 +70,9 @@ def project(
         condition: What the generator is told, one for each.
         features: What else shall be near, such as those of a perceptual net: from data to `(n, features)`.
         space: `"z"`, or `"w"` for styles, the default where there are any.
+
+    Raises:
+        ParameterError: If data are of another shape, not finite, or of images not in [0, 1].
 
     Example:
         >>> from aigc import GAN, nets
@@ -78,17 +82,11 @@ def project(
         True
     """
     steps, starts = integer("steps", steps, low=1), integer("starts", starts, low=1)
-    lr, space = number("lr", lr, low=0), space or ("w" if has_styles(gan.average) else "z")
-    if (
-        not isinstance(x, Tensor)
-        or not x.is_floating_point()
-        or not x.ndim
-        or not len(x)
-        or (gan.shape is not None and tuple(x.shape[1:]) != gan.shape)
-    ):
-        wanted = "(n, *data)" if gan.shape is None else f"(n, {', '.join(map(str, gan.shape))})"
-        cure = "Call x[None] on one."
-        raise fail("x", f"of shape {wanted}, with at least one example", getattr(x, "shape", x), cure)
+    lr = number("lr", lr, low=0)
+    if space not in (None, "z", "w"):
+        raise fail("space", "'z' or 'w'", space)
+    space = space or ("w" if has_styles(gan.average) else "z")
+    check_given(gan, "x", x)
     own = next(gan.parameters())
     target, condition = gan.inward(x.to(own.device, own.dtype)), gan.told(condition, len(x))
     net: Any = gan.average
@@ -150,5 +148,6 @@ def _nearest(gan: "GAN", target: Tensor, z: Tensor, condition: Tensor | None, sp
         told = None if condition is None else condition[i : i + 1].expand(len(z), *condition.shape[1:])
         code = z if space == "z" else styles(gan, z, told)
         out = generate(gan.average, code, told, space=space)
+        check_alike("x", target, out)
         found.append(code[_difference(out, one.expand_as(out)).argmin()])
     return torch.stack(found)

@@ -30,8 +30,10 @@ class Pair(NamedTuple):
     facts: Facts
 
 
-def exact(x: Tensor) -> Tensor:
+def exact(x: Tensor, name: str = "x") -> Tensor:
     """The same numbers in float64, where they are; those of a device without float64 on the CPU."""
+    if not isinstance(x, Tensor):
+        raise fail_type(name, "a tensor", x, "Call torch.as_tensor(x).")
     x = x.detach()
     return (x.cpu() if x.device.type == "mps" else x).double()
 

@@ -98,7 +98,7 @@ def _points(fake: Tensor | Features, centres: Tensor) -> tuple[Tensor, Tensor]:
 def _divergence(counts: Tensor, reference: Tensor | None) -> float:
     """KL of the shares from the reference."""
     k = len(counts)
-    p = torch.full((k,), 1 / k, dtype=torch.float64) if reference is None else exact(reference).cpu()
+    p = torch.full((k,), 1 / k, dtype=torch.float64) if reference is None else exact(reference, "reference").cpu()
     if p.shape != (k,) or bool((p < 0).any()) or not math.isclose(float(p.sum()), 1, abs_tol=1e-3):
         raise fail("reference", f"{k} probabilities that sum to 1", reference, "Leave it out if all are equally likely.")
     q = counts.double() / counts.sum()

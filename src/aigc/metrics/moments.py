@@ -99,20 +99,25 @@ class Moments:
             version: Its version.
 
         Raises:
-            ParameterError: If the covariance is not symmetric, has a negative variance, or anything is not finite.
+            ParameterError: If the covariance is not symmetric, has an eigenvalue below -1e-6 of its trace (rounding to
+                float32 moves none by more than a tenth of that), or anything is not finite.
 
         Example:
             >>> Moments.known(torch.zeros(2), torch.eye(2), n=50_000).covariance
             tensor([[1., 0.],
                     [0., 1.]], dtype=torch.float64)
         """
-        mean, covariance = exact(mean), exact(covariance)
+        mean, covariance = exact(mean, "mean"), exact(covariance, "covariance")
         if not (mean.isfinite().all() and covariance.isfinite().all()):
             raise fail("mean and covariance", "finite", "nan or infinity")
         if covariance.ndim != 2 or not _symmetric(covariance):
             raise fail("covariance", "a symmetric matrix", tuple(covariance.shape))
         if bool((covariance.diagonal() < 0).any()):
             raise fail("covariance", "of variances of at least 0", float(covariance.diagonal().min()))
+        least = _least(covariance)
+        if least < 0:
+            cure = "Compute it in float64, of examples as they are."
+            raise fail("covariance", "of eigenvalues of at least 0", least, cure)
         return cls(n, mean, covariance * (integer("n", n, low=2) - 1), extractor, version)
 
     @property
@@ -164,6 +169,16 @@ class Moments:
         scatter = (self.scatter + torch.outer(delta, delta) * self.n).to(sent)
         dist.all_reduce(scatter)
         return type(self)(n, mean, scatter.to(own), self.extractor, self.version)
+
+
+def _least(covariance: Tensor) -> float:
+    """The smallest eigenvalue, if it is further below 0 than rounding brings it; else 0."""
+    allowed = 1e-6 * float(covariance.trace())
+    shifted = covariance + allowed * torch.eye(len(covariance), dtype=covariance.dtype, device=covariance.device)
+    if not int(torch.linalg.cholesky_ex(shifted).info):
+        return 0.0
+    least = float(torch.linalg.eigvalsh(covariance)[0])
+    return least if least < -allowed else 0.0
 
 
 def _symmetric(x: Tensor) -> bool:

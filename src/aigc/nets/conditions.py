@@ -98,20 +98,24 @@ def check_condition(wanted: Condition | None, given: Tensor | None, batch: int) 
     if wanted is None or given is None:
         if wanted is not None or given is not None:
             how = "left out: the net was built without one" if wanted is None else f"given: the net was built with {wanted}"
-            raise fail("condition", how, "None" if given is None else _kind(given))
+            cure = "Give the data alone, or build the net with a condition."
+            cure = cure if wanted is None else "Say condition=..., one for each example; for fit, give (data, condition)."
+            raise fail("condition", how, "None" if given is None else _kind(given), cure)
         return None
     if isinstance(wanted, Vector):
         if not isinstance(given, Tensor) or not given.is_floating_point():
-            raise fail_type("condition", f"floats of shape ({batch}, {wanted.size})", _kind(given))
+            raise fail_type("condition", f"floats of shape ({batch}, {wanted.size})", _kind(given), "Call x.float().")
         if tuple(given.shape) != (batch, wanted.size):
             raise fail("condition", f"of shape ({batch}, {wanted.size})", tuple(given.shape))
         return given
     if not isinstance(given, Tensor) or given.dtype != torch.int64:
-        raise fail_type("condition", f"classes, int64 of shape ({batch},)", _kind(given))
+        raise fail_type("condition", f"classes, int64 of shape ({batch},)", _kind(given), "Call labels.long().")
     if tuple(given.shape) != (batch,):
-        raise fail("condition", f"of shape ({batch},)", tuple(given.shape))
+        raise fail("condition", f"of shape ({batch},)", tuple(given.shape), "Give one class for each example.")
     if given.device.type == "cpu" and batch and not (int(given.min()) >= 0 and int(given.max()) < wanted.count):
-        raise fail("condition", f"classes in [0, {wanted.count - 1}]", (int(given.min()), int(given.max())))
+        low, high = int(given.min()), int(given.max())
+        built = "" if low < 0 else f", or build the net with nets.Classes({high + 1})"
+        raise fail("condition", f"classes in [0, {wanted.count - 1}]", (low, high), f"Number classes from 0{built}.")
     return given
 
 

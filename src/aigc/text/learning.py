@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from aigc import device as devices
-from aigc._checks import fail, integer, number
+from aigc._checks import fail, integer, number, sequence
+from aigc._writing import path_of
 from aigc.data.text import Manifest, Packing, Window
 from aigc.errors import ModelError
 from aigc.text._transformers import TransformersNetwork
@@ -24,6 +25,7 @@ from aigc.text.scratch import is_new, no_longer_new
 from aigc.text.sharding import Shards, gather, gathered_at_end, gathered_before
 from aigc.training import EMA, Every, History, Linear, Logger, Loss, MuonAdamW, Noise, Phase, RunOptions, Schedule
 from aigc.training import fit as run
+from aigc.training.options import check_options
 from aigc.training.pieces import processes
 from aigc.training.progress import Watcher
 from aigc.training.resting import at_rest
@@ -140,7 +142,8 @@ def fit(
         ParameterError: If an argument is out of range.
         TrainingError: If the loss or a gradient is not finite.
     """
-    model, folder = _causal(gen), None if checkpoint_dir is None else Path(checkpoint_dir)
+    check_options(average=average, optimizer=optimizer)
+    model, folder = _causal(gen), None if checkpoint_dir is None else path_of("checkpoint_dir", checkpoint_dir)
     with ExitStack() as stack:
         some = _materials(stack, gen, (data, held_out, general), length=length, packing=packing, folder=folder)
         texts, aside, other = cast("Material", some[0]), some[1], some[2]
@@ -150,7 +153,7 @@ def fit(
         moved, learns = (model, weights) if shards is None else (shards.model, Weights(shards.model))
         collect = None if shards is None else partial(gather, learns, weights)
         total, rows = _steps(steps, epochs, texts, batch_size), max(1, min(16, batch_size // max(1, accumulate)))
-        averages = {} if average is None else {"weights": EMA(weights, half_life=number("average", average), ramp=0.1)}
+        averages = {} if average is None else {"weights": EMA(weights, half_life=average, ramp=0.1)}
         look = _interval(look_every, total, aside, patience)
         seen: dict[str, Any] = {"average": averages.get("weights"), "rows": rows}
         watched = None if aside is None else HeldOut(aside, loss, weights, patience=patience, **seen)
@@ -170,7 +173,10 @@ def fit(
         moved.train()
         # Whatever happens after the first batch, the weights may have moved.
         stack.callback(lambda: _note(gen, texts.manifest) if begun else None)
-        resting = [one._replace(do=partial(_resting, model, one.do)) if isinstance(one, Every) else one for one in every]
+        resting = [
+            one._replace(do=partial(_resting, model, one.do)) if isinstance(one, Every) else one
+            for one in sequence("every", every, "Every(steps, do)")
+        ]
         dues = [*(one._replace(do=partial(_resting, model, one.do)) for one in looks), *resting]
         with gathered_at_end(collect):
             history = run(

@@ -52,10 +52,10 @@ class Order:
     drop_last: bool = False
 
     def __post_init__(self) -> None:
-        cure = "Give more examples, or a smaller batch_size."
-        integer("batch_size", self.batch_size, low=1, high=max(self.examples, 1), cure=cure)
         if not self.examples:
-            raise fail("data", "at least one example", "none")
+            raise fail("data", "at least one example", "none", "Look at where they come from.")
+        cure = "Give more examples, or a smaller batch_size."
+        integer("batch_size", self.batch_size, low=1, high=self.examples, cure=cure)
 
     @property
     def steps(self) -> int:

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
-from aigc._checks import fail
+from aigc._checks import positive
 
 __all__ = ["EMA"]
 
@@ -44,10 +44,9 @@ class EMA(Generic[M]):
     """
 
     def __init__(self, module: M, *, half_life: float, ramp: float | None = None, average: M | None = None) -> None:
-        if not half_life > 0:
-            raise fail("half_life", "a number of examples above 0", half_life)
-        if ramp is not None and not ramp > 0:
-            raise fail("ramp", "a number above 0", ramp, "None is off.")
+        positive("half_life", half_life, of="a number of examples")
+        if ramp is not None:
+            positive("ramp", ramp, cure="None is off.")
         self.module, self.half_life, self.ramp = module, half_life, ramp
         self.average: M = copy.deepcopy(module) if average is None else average
         self.average.eval().requires_grad_(False)

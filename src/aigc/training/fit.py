@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from aigc import random
-from aigc._checks import fail, fail_type, integer
+from aigc._checks import fail, fail_type, integer, sequence
 from aigc._svg import standalone
 from aigc._writing import write_whole
 from aigc.training.batches import Batches, Stream, batches
@@ -377,10 +377,10 @@ def _total(source: Batches, steps: int | None, epochs: float | None) -> int:
 def _check(checkpoint_every: int, log_every: int, loggers: Sequence[Logger], every: Sequence[Every]) -> None:
     integer("checkpoint_every", checkpoint_every, low=1)
     integer("log_every", log_every, low=1)
-    for i, logger in enumerate(loggers):
+    for i, logger in enumerate(sequence("loggers", loggers, "Loggers", cure="Give (CSVLogger('run.csv'),).")):
         if not isinstance(logger, Logger):
             raise fail_type(f"loggers[{i}]", "a Logger, such as CSVLogger('run.csv')", logger)
-    for i, what in enumerate(every):
+    for i, what in enumerate(sequence("every", every, "Every(steps, do)", cure="Give (Every(100, do),).")):
         if not isinstance(what, Every) or not callable(what.do):
             raise fail_type(f"every[{i}]", "an Every(steps, do)", what)
         integer(f"every[{i}].steps", what.steps, low=1)

@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
+from torch import nn
+
+from aigc._checks import fail, function, positive
 from aigc.training.fit import Every
 from aigc.training.logs import Logger
 from aigc.training.progress import Watcher
 from aigc.training.schedules import Schedule
 
-__all__ = ["RunOptions"]
+__all__ = ["RunOptions", "check_options", "trainable"]
 
 
 class RunOptions(TypedDict, total=False):
@@ -35,3 +38,25 @@ class RunOptions(TypedDict, total=False):
     every: Sequence[Every]
     progress: Watcher
     workers: int
+
+
+def check_options(*, average: Any, optimizer: Any, transform: Any = None) -> None:
+    """Checks what each model's `fit` reads itself; the rest is checked where it is read."""
+    if average is not None:
+        positive("average", average, of="a number of examples", cure="None is off.")
+    function("optimizer", optimizer, "a function of parameters, such as lambda p: torch.optim.SGD(p, lr=0.1)")
+    function("transform", transform, "a function of a batch and its noise")
+
+
+def trainable(name: str, module: nn.Module) -> list[nn.Parameter]:
+    """The parameters of a module that require a gradient.
+
+    Raises:
+        ParameterError: If there are none.
+    """
+    found = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    if not found:
+        frozen = next(module.parameters(), None) is not None
+        cure = f"Call {name}.requires_grad_(True)." if frozen else "Take one that has some."
+        raise fail(name, "a module with parameters that require a gradient", "one of none", cure)
+    return found

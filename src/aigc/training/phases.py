@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from aigc._checks import fail, fail_type, integer
+from aigc._checks import fail, fail_type, function, integer, positive
 from aigc.training.noise import Noise
 from aigc.training.schedules import Schedule
 
@@ -75,8 +75,9 @@ class Phase:
             raise fail_type("optimizer", "an optimizer of torch, over the parameters of this phase", self.optimizer)
         integer("every", self.every, low=1)
         integer("accumulate", self.accumulate, low=1)
-        if self.clip is not None and not self.clip > 0:
-            raise fail("clip", "a number above 0", self.clip, "Leave it out to clip nothing.")
+        if self.clip is not None:
+            positive("clip", self.clip, cure="Leave it out to clip nothing.")
+        function("schedule", self.schedule, "a function of the step's number, such as Cosine(steps)")
         if self.precision not in PRECISIONS:
             raise fail("precision", f"one of {', '.join(PRECISIONS)}", self.precision)
         # The learning rates as they were given: a schedule multiplies these, and never what it left there before.

@@ -3,6 +3,8 @@
 What is random, in which order examples come and what a schedule says are functions of (seed, step), and need no place here.
 """
 
+import errno
+import os
 import re
 import shutil
 import warnings
@@ -15,6 +17,7 @@ from torch import Tensor, nn
 
 from aigc import checkpoint
 from aigc._checks import fail
+from aigc._writing import path_of
 from aigc.errors import ModelFileError
 from aigc.training.ema import EMA
 from aigc.training.phases import Phase
@@ -85,7 +88,7 @@ class Run:
             "examples": {name: ema.examples for name, ema in self.averages.items()},
             "history": history,
         }
-        Path(folder).mkdir(parents=True, exist_ok=True)
+        _made(folder)
         checkpoint.save(place, config=config, tensors=tensors)
         for old in _found(folder)[:-keep]:
             _remove(old)
@@ -94,13 +97,17 @@ class Run:
     def resume(self, folder: str | Path) -> tuple[int, Any]:
         """Goes on from the newest checkpoint that is whole; damaged ones are passed over with a warning.
 
+        The folder is made if it is not there, so that a place where none can be is known before the first step.
+
         Returns:
             The number of the next step, and the history that was saved; 0 and None where there is no checkpoint.
 
         Raises:
             ModelFileError: If a checkpoint is of another model.
             ParameterError: If it is of a run with another seed, batch size, phases or optimizers; nothing is changed then.
+                Or if the folder cannot be made, or written to.
         """
+        _made(folder)
         for place in reversed(_found(folder)):
             try:
                 found = checkpoint.load(place)
@@ -113,12 +120,12 @@ class Run:
         return 0, None
 
     def _check(self, place: Path, found: checkpoint.Checkpoint) -> None:
-        before, now = found.config["identity"], dict(self.identity)
+        before, now = _leaves(found.config["identity"]), _leaves(dict(self.identity))
         other = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
         if other:
-            said = ", ".join(f"{name}={before.get(name)!r}" for name in other)
-            shown = ", ".join(f"{name}={now.get(name)!r}" for name in other)
-            raise fail("checkpoint_dir", f"of a run with {said}, to be resumed", shown, "Take a new folder for a new run.")
+            said, shown = (", ".join(f"{name}={run.get(name)!r}" for name in other) for run in (before, now))
+            cure = "Give the same arguments again, steps too where others derive from them, or a new folder for a new run."
+            raise fail("checkpoint_dir", f"of a run with {said}, to be resumed", shown, cure)
         expected = {f"model.{n}.{k}": tuple(v.shape) for n, m in self.modules.items() for k, v in m.state_dict().items()}
         expected |= {f"average.{n}.{k}": tuple(v.shape) for n, e in self.averages.items() for k, v in e.state().items()}
         tensors = {name: value for name, value in found.tensors.items() if not name.startswith("optimizer.")}
@@ -136,6 +143,17 @@ class Run:
             phase.optimizer.load_state_dict(_cut(_state_of(phase, found), phase.optimizer))
             if phase.scaler is not None:
                 phase.scaler.load_state_dict(found.config["scalers"][phase.name])
+
+
+def _leaves(value: Any, path: str = "") -> dict[str, Any]:
+    """What JSON says, by paths such as `penalties[0].gamma.steps`."""
+    if isinstance(value, Mapping) and value:
+        steps = [(f"{path}.{key}" if path else str(key), inner) for key, inner in value.items()]
+    elif isinstance(value, list | tuple) and value:
+        steps = [(f"{path}[{i}]", inner) for i, inner in enumerate(value)]
+    else:
+        return {path: list(value) if isinstance(value, tuple) else value}
+    return {name: leaf for step, inner in steps for name, leaf in _leaves(inner, step).items()}
 
 
 def _state_of(phase: Phase, found: checkpoint.Checkpoint) -> Any:
@@ -162,6 +180,22 @@ def _groups(state: Any) -> list[int]:
     if isinstance(state, Mapping):
         return [len(state["params"])] if "params" in state else [n for value in state.values() for n in _groups(value)]
     return [n for value in state for n in _groups(value)] if isinstance(state, list | tuple) else []
+
+
+def _made(folder: str | Path) -> None:
+    """Makes a folder for checkpoints.
+
+    Raises:
+        ParameterError: If there can be none, or nothing can be written there.
+    """
+    place = path_of("checkpoint_dir", folder)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        cure = f"Take another place: {error.strerror}."
+        raise fail("checkpoint_dir", "a folder, or a place where one can be made", str(place), cure) from error
 
 
 def _found(folder: str | Path) -> list[Path]:

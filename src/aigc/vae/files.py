@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from aigc import checkpoint
 from aigc._checks import fail
-from aigc._models.files import build_net, described, net_config, opened, rebuilt, restored
+from aigc._models.files import build_net, described, net_config, opened, rebuilt, restored, state
 from aigc.errors import ModelFileError
 from aigc.vae import likelihoods, priors
 from aigc.vae.bounds import ELBO, IWAE
@@ -50,7 +50,7 @@ def save(vae: "VAE", folder: str | Path) -> None:
         "prior": _described(vae.prior, priors, _PRIORS),
         "bound": bound_config(vae.bound),
     }
-    checkpoint.save(folder, config=config, tensors=vae.state_dict())
+    checkpoint.save(folder, config=config, tensors=state(vae))
 
 
 def load(cls: type[V], folder: str | Path, own: Mapping[str, Any]) -> V:

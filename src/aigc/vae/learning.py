@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from aigc._checks import number
 from aigc._models.data import LOOKED_AT, Transform, check, check_told, check_type, first, parts, source, transformed
 from aigc._models.data import Model as Seen
 from aigc.training import EMA, Every, History, Logger, Loss, Noise, Phase, RunOptions, Schedule
 from aigc.training import fit as run
+from aigc.training.options import check_options, trainable
 from aigc.training.progress import Watcher
 from aigc.vae.bounds import elbo
 from aigc.vae.files import bound_config
@@ -126,12 +128,13 @@ def fit(
         ParameterError: If the data is not what model and likelihood are about, before training.
         TrainingError: If the loss or a gradient is not finite.
     """
+    check_options(average=average, optimizer=optimizer, transform=transform)
     data = source(task.model, data)
     seen = first(data, batch_size)
     _check(task, seen, data, transform)
     if task.prepare is not None:
         data = task.prepare(data, transform)
-    parameters = [parameter for parameter in task.module.parameters() if parameter.requires_grad]
+    parameters, lr = trainable("model", task.module), number("lr", lr, low=0)
     chosen = torch.optim.Adam(parameters, lr=lr, fused=True) if optimizer is None else optimizer(parameters)
     how: dict[str, Any] = {"accumulate": accumulate, "clip": clip, "schedule": schedule, "precision": precision}
     phase = Phase("loss", _loss(task, transform), optimizer=chosen, **how)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from aigc import checkpoint, nets
 from aigc._checks import fail
-from aigc._models.files import build_net, net_config, opened, restored
+from aigc._models.files import build_net, net_config, opened, restored, state
 from aigc.errors import ModelFileError
 from aigc.nets import CausalTransformer
 from aigc.nets.conditions import condition_from, condition_json
@@ -39,7 +39,7 @@ def save(vae: "VQVAE", folder: str | Path) -> None:
         "likelihood": files.likelihood_config(vae.likelihood),
         "prior": _prior_config(vae.prior),
     }
-    checkpoint.save(folder, config=config, tensors=vae.state_dict())
+    checkpoint.save(folder, config=config, tensors=state(vae))
 
 
 def load(cls: type[V], folder: str | Path, own: Mapping[str, Any]) -> V:

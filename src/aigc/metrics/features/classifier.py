@@ -232,6 +232,9 @@ def _check(images: Tensor, labels: Tensor) -> None:
         raise fail_type("images", "a floating tensor", getattr(images, "dtype", images), "Call x.float() / 255 on bytes.")
     if images.ndim != 4 or len(images) < 2:
         raise fail("images", "of shape (n, channels, height, width), n at least 2", tuple(images.shape))
+    if not bool(images.isfinite().all()):
+        bad = (~images.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
+        raise fail("images", "finite", f"nan or infinity in {len(bad)}, first in images[{bad[0]}]", "Leave these out.")
     if not isinstance(labels, Tensor) or labels.dtype != torch.int64:
         raise fail_type("labels", "an int64 tensor", getattr(labels, "dtype", labels), "Call labels.long().")
     if labels.shape != images.shape[:1]:

@@ -79,12 +79,17 @@ class PCA:
         """The same with the components of data `(n, *data)`, of the real set as a rule.
 
         Raises:
-            ParameterError: If n - 1 or d is smaller than the number of components.
+            ParameterError: If n - 1 or d is smaller than the number of components, or x is not a tensor of finite floats.
         """
+        _check_floats(x)
         rows = x.flatten(1).double()
         most = min(len(rows) - 1, rows.shape[1])
         if self.dim > most:
             raise fail("x", f"of more than {self.dim} examples and at least {self.dim} numbers", tuple(x.shape))
+        if not bool(rows.isfinite().all()):
+            raise fail(
+                "x", "finite", f"{int((~rows.isfinite()).sum())} values that are nan or infinite", "Leave these out."
+            )
         mean = rows.mean(0)
         centred = rows - mean
         if len(rows) > rows.shape[1]:  # the covariance is the smaller problem
@@ -96,6 +101,7 @@ class PCA:
     def __call__(self, x: Tensor, /) -> Tensor:
         """Maps `(n, *data)` to `(n, dim)`."""
         mean, components = self._fitted()
+        _check_floats(x)
         if x.flatten(1).shape[1] != len(mean):
             raise fail("x", f"of {len(mean)} numbers each, as what the components were fitted to", tuple(x.shape))
         return (x.flatten(1) - mean.to(x)) @ components.to(x).mT
@@ -158,3 +164,9 @@ class Wrapped:
         if self.dim is not None and found.shape != (len(x), self.dim):
             raise fail("the module's output", f"of shape ({len(x)}, {self.dim})", tuple(found.shape))
         return found
+
+
+def _check_floats(x: Tensor) -> None:
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        shown = x.dtype if isinstance(x, Tensor) else x
+        raise fail_type("x", "a floating tensor (n, *data)", shown, "Call torch.as_tensor(x).float() / 255 on bytes.")
