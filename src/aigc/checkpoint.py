@@ -103,7 +103,9 @@ def load(folder: str | Path) -> Checkpoint:
         raise ModelFileError(f"{file} is missing. Download or save the model again.")
     read_header(file)
     try:
-        tensors = load_file(file)
+        # Copies: views of a file lie where its header ends, not at multiples of 64 bytes, and linear algebra adds up in
+        # another order there; and they follow what is done to the file later.
+        tensors = {name: tensor.clone() for name, tensor in load_file(file).items()}
     except SafetensorError as error:
         raise ModelFileError(f"{file} cannot be read: {error}") from error
     return Checkpoint(read_json(place / "config.json"), tensors)

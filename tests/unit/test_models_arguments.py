@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from aigc import GAN, VAE, VQVAE, nets, random
 from aigc.errors import ParameterError, TrainingError, TypeParameterError
@@ -124,3 +124,39 @@ def test_of_two_checkpoints_one_is_from_before_the_collapse(critics: int, tmp_pa
     with pytest.raises(TrainingError, match="collapsed at step 105: .* Of the checkpoints the newest may be from after it"):
         model.fit(x, steps=200, batch_size=8, seed=0, lr=0.0, critics=critics, progress=False, **how)
     assert sorted(path.name for path in tmp_path.glob("step-*")) == [f"step-{105 - critics:09}", "step-000000105"]
+
+
+def linear(inputs: int, outputs: int) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return nn.Linear(inputs, outputs)
+
+
+def rows(features: int) -> Tensor:
+    return torch.rand(9, features, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("kind", ["gan", "vae"])
+def test_data_that_nets_of_ones_own_do_not_take_teach_the_model_no_shape(kind: str) -> None:
+    gan_of = lambda: GAN(linear(4, 5), linear(5, 1), latent=4)  # noqa: E731
+    model: Any = gan_of() if kind == "gan" else VAE(linear(5, 8), linear(4, 5), latent=4)
+    how: dict[str, Any] = {"steps": 1, "batch_size": 4, "seed": 0, "progress": False}
+    with pytest.raises(ParameterError, match=r"data must be what the (discriminator|encoder) takes, .*\(7,\)"):
+        model.fit(rows(7), **how)
+    assert model.shape is None
+    assert model.fit(rows(5), **how).done == 1
+    with pytest.raises(ParameterError, match=r"generator must be a module to data of shape \(5,\), got \(3,\)"):
+        GAN(linear(4, 3), linear(5, 1), latent=4).fit(rows(5), **how)
+
+
+def test_a_loaded_model_has_the_bits_of_the_one_saved_and_owes_nothing_to_its_file(tmp_path: Path) -> None:
+    """Views of a file lie anywhere, and matrices there are added up in another order; `torch.empty` lies at 64 bytes."""
+    x = torch.rand(3, *SHAPE, generator=torch.Generator().manual_seed(0))
+    model = vae()
+    model.save_pretrained(tmp_path / "model")
+    again = VAE.from_pretrained(tmp_path / "model")
+    assert {value.data_ptr() % 64 for value in again.state_dict().values()} == {0}
+    assert torch.equal(model.reconstruct(x[:1]), again.reconstruct(x[:1]))
+    with open(tmp_path / "model" / "model.safetensors", "r+b") as file:
+        file.truncate(8)
+    assert torch.equal(model.reconstruct(x[:1]), again.reconstruct(x[:1]))

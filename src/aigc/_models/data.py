@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from aigc import data as sources
 from aigc._checks import fail, fail_type
 from aigc.data.checks import check_levels
+from aigc.device import preserved_rng
 from aigc.nets.conditions import check_condition
 from aigc.training import Noise, batches
+from aigc.training.resting import at_rest
 
 __all__ = [
     "LOOKED_AT",
@@ -21,6 +23,7 @@ __all__ = [
     "check",
     "check_alike",
     "check_given",
+    "check_taken",
     "check_told",
     "check_type",
     "first",
@@ -117,6 +120,24 @@ def check_alike(name: str, x: Tensor, samples: Tensor) -> None:
     wanted, shape = tuple(samples.shape[1:]), tuple(x.shape[1:])
     if shape != wanted:
         raise fail(name, f"examples of shape {wanted}, as samples are", shape)
+
+
+@torch.no_grad()
+def check_taken(name: str, net: nn.Module, x: Tensor, told: Tensor | None) -> Tensor:
+    """What a net of the caller's own makes of examples, whose shape nobody has said: before the model is told it.
+
+    Raises:
+        ParameterError: If the net does not take them.
+    """
+    own = next((p for p in net.parameters() if p.is_floating_point()), x)
+    given = [x.to(own.device, own.dtype), *(() if told is None else (told.to(own.device),))]
+    with at_rest([net]), preserved_rng():
+        try:
+            found: Tensor = net(*given)
+        except Exception as error:  # whatever it is of which a net is built
+            cure = f"It says: {error} Give it data of its shape, or build another."
+            raise fail("data", f"what the {name} takes", f"examples of shape {tuple(x.shape[1:])}", cure) from error
+    return found
 
 
 def _cure(wanted: tuple[int, ...], shape: tuple[int, ...], images: bool) -> str:

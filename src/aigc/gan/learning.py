@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from aigc._checks import fail, integer, number
-from aigc._models.data import Transform, check, check_told, check_type, first, parts, source
+from aigc._models.data import Transform, check, check_taken, check_told, check_type, first, parts, source
 from aigc.gan.files import loss_config, penalty_config
 from aigc.gan.penalties import R1, R2, Penalty, annealed, balance, default_gamma
 from aigc.gan.playing import discriminator_loss, generator_loss
@@ -159,8 +159,20 @@ def _check(gan: "GAN", data: Any, batch_size: int, transform: Transform | None) 
         raise fail("data", "without conditions where examples are packed", "conditions", "Give the examples alone.")
     if examples % packs:
         raise fail("batch_size", f"a multiple of {packs}, how many examples are packed", examples)
+    if gan.shape is None and transform is None:
+        _check_players(gan, *parts(seen), packs)
     gan.shape = tuple(x.shape[1:])
     return examples
+
+
+def _check_players(gan: "GAN", x: Tensor, told: Tensor | None, packs: int) -> None:
+    """Tries players of the caller's own on a few examples: what they do not take would be known in the midst of a step."""
+    some = None if told is None else told[:packs]
+    check_taken("discriminator", gan.discriminator, gan.inward(x[:packs]), some)
+    made = check_taken("generator", gan.generator, x.new_zeros(packs, gan.latent), some)
+    if made.shape[1:] != x.shape[1:]:
+        cure = "Build it for data of that shape."
+        raise fail("generator", f"a module to data of shape {tuple(x.shape[1:])}", tuple(made.shape[1:]), cure)
 
 
 def _steps(data: Any, steps: int | None, epochs: float | None, batch_size: int) -> int:

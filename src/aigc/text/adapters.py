@@ -222,7 +222,7 @@ class Adapters:
         config, manifests = checked(checkpoint.read_json(place / CONFIG), place), provenance.read(place)
         template = read_template(place)
         try:
-            found = load_file(place / WEIGHTS)
+            found = {name: tensor.clone() for name, tensor in load_file(place / WEIGHTS).items()}  # no views of the file
         except Exception as error:
             raise ModelFileError(f"{place / WEIGHTS} cannot be read: {error} Save the adapter again.") from error
         chosen, before = self._new(place.name if name is None else name), self.active

@@ -179,7 +179,8 @@ def fit(
         seed: An int, or None for fresh entropy; the `History` says which. With None a run cannot be resumed, and has one
             process.
         averages: That follow, by name.
-        checkpoint_dir: Where checkpoints go, and where the run goes on if they are there.
+        checkpoint_dir: Where checkpoints go, and where the run goes on if they are there. It may go on with other learning
+            rates, which count from there on; what else is not the same is refused, as far as it is known.
         checkpoint_every: Steps between two.
         log_every: Steps over which losses are averaged.
         loggers: That take the averages; of several processes, those of the first.
@@ -213,13 +214,17 @@ def fit(
     total = _total(source, steps, epochs)
     same = {"seed": seed, "batch_size": batch_size, "drop_last": drop_last, "phases": [p.name for p in phases]}
     run = Run({**modules, **(kept or {})}, phases, averages or {}, same | dict(identity or {}))
-    start, past = (0, None) if checkpoint_dir is None else run.resume(checkpoint_dir)
     among = processes()
+    meeting = Meeting(among)
+    start, past = 0, None
+    with meeting.kept():
+        start, past = (0, None) if checkpoint_dir is None else run.resume(checkpoint_dir)
+    meeting.meet(0)
     _agree(modules, start, among)
     first = among.rank == 0  # who logs, tells and writes
     book = _Book(log_every, loggers if first else (), past)
     reporter = Reporter(progress if first else False, total=total, start=start)
-    done, struck, meeting, read = start, False, Meeting(among), Ahead(_enough(source, start, total))
+    done, struck, read = start, False, Ahead(_enough(source, start, total))
     steps_of_it = train(
         phases, read, seed=seed, start=start, ema=list(run.averages.values()), modules=list(modules.values())
     )

@@ -134,7 +134,7 @@ def _descend(phase: Phase, gradients: list[Tensor], loss: Tensor, step: int, amo
     if phase.clip is not None and bool(norm > phase.clip):
         torch._foreach_mul_(gradients, phase.clip / norm)
     if phase.schedule is not None:
-        factor = phase.schedule(step)
+        factor = _factor(phase, step)
         for group, rate in zip(phase.optimizer.param_groups, phase.rates, strict=True):
             group["lr"] = rate * factor
     if phase.scaler is None:
@@ -143,6 +143,15 @@ def _descend(phase: Phase, gradients: list[Tensor], loss: Tensor, step: int, amo
         phase.scaler.step(phase.optimizer)
         phase.scaler.update()
     _clear(phase.parameters)
+
+
+def _factor(phase: Phase, step: int) -> float:
+    """What the learning rates are multiplied by."""
+    assert phase.schedule is not None, "asked for where there is one"
+    factor = phase.schedule(step)
+    if not math.isfinite(factor):
+        raise NotFiniteError(f"the schedule of phase {phase.name!r} is {factor} at step {step}, so that nothing was moved.")
+    return factor
 
 
 def _clear(parameters: list[nn.Parameter]) -> None:

@@ -1,5 +1,6 @@
 """A phase: what is minimised, over which parameters, by which optimizer, how often."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -82,6 +83,8 @@ class Phase:
             raise fail("precision", f"one of {', '.join(PRECISIONS)}", self.precision)
         # The learning rates as they were given: a schedule multiplies these, and never what it left there before.
         rates = tuple(float(group.setdefault("initial_lr", group["lr"])) for group in self.optimizer.param_groups)
+        if not all(map(math.isfinite, rates)):
+            raise fail("optimizer", "one of finite learning rates", rates)
         object.__setattr__(self, "rates", rates)
         scales = self.precision == "float16"
         object.__setattr__(self, "scaler", torch.amp.GradScaler(self.device.type) if scales else None)

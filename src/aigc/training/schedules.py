@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from aigc._checks import fail, integer
+from aigc._checks import fail, integer, number
 
 __all__ = ["Constant", "Cosine", "Cyclical", "Exponential", "Linear", "Schedule"]
 
@@ -28,6 +28,7 @@ class Constant:
 
     def __post_init__(self) -> None:
         integer("warmup", self.warmup, low=0)
+        number("value", self.value)
 
     def __call__(self, step: int) -> float:
         """The number at a step."""
@@ -49,7 +50,7 @@ class Linear:
     warmup: int = 0
 
     def __post_init__(self) -> None:
-        _check(self.steps, self.warmup)
+        _check(self.first, self.last, self.steps, self.warmup)
 
     def __call__(self, step: int) -> float:
         """The number at a step."""
@@ -80,7 +81,7 @@ class Cosine:
     warmup: int = 0
 
     def __post_init__(self) -> None:
-        _check(self.steps, self.warmup)
+        _check(self.first, self.last, self.steps, self.warmup)
 
     def __call__(self, step: int) -> float:
         """The number at a step."""
@@ -111,7 +112,7 @@ class Exponential:
     def __post_init__(self) -> None:
         integer("steps", self.steps, low=1)
         for name in ("first", "last"):
-            if not getattr(self, name) > 0:
+            if not number(name, getattr(self, name)) > 0:
                 raise fail(name, "a number above 0", getattr(self, name), "Take Cosine to reach 0.")
 
     def __call__(self, step: int) -> float:
@@ -139,7 +140,8 @@ class Cyclical:
 
     def __post_init__(self) -> None:
         integer("period", self.period, low=1)
-        if not 0 < self.rise <= 1:
+        number("value", self.value)
+        if not 0 < number("rise", self.rise) <= 1:
             raise fail("rise", "in (0, 1]", self.rise)
 
     def __call__(self, step: int) -> float:
@@ -151,6 +153,8 @@ def _rise(step: int, warmup: int) -> float:
     return min((step + 1) / warmup, 1.0) if warmup else 1.0
 
 
-def _check(steps: int, warmup: int) -> None:
+def _check(first: float, last: float, steps: int, warmup: int) -> None:
+    number("first", first)
+    number("last", last)
     integer("warmup", warmup, low=0)
     integer("steps", steps, low=warmup + 1, cure="A schedule is longer than its warm-up.")

@@ -141,6 +141,9 @@ class Run:
             ema.restore(_under(found.tensors, f"average.{name}."), found.config["examples"][name])
         for phase in self.phases:
             phase.optimizer.load_state_dict(_cut(_state_of(phase, found), phase.optimizer))
+            for group, rate in zip(phase.optimizer.param_groups, phase.rates, strict=True):
+                if group.get("initial_lr") != rate:  # another one than the run was begun with
+                    group["initial_lr"] = group["lr"] = rate
             if phase.scaler is not None:
                 phase.scaler.load_state_dict(found.config["scalers"][phase.name])
 

@@ -14,7 +14,7 @@ from aigc.vae.bounds import ELBO, IWAE
 if TYPE_CHECKING:
     from aigc.vae.model import VAE
 
-__all__ = ["bound_config", "likelihood_config", "load", "rebuilt_likelihood", "save"]
+__all__ = ["bound_config", "likelihood_config", "load", "prior_config", "rebuilt_likelihood", "save"]
 
 V = TypeVar("V", bound="VAE")
 
@@ -47,7 +47,7 @@ def save(vae: "VAE", folder: str | Path) -> None:
         "encoder": net_config(vae.encoder),
         "decoder": net_config(vae.decoder),
         "likelihood": likelihood_config(vae.likelihood),
-        "prior": _described(vae.prior, priors, _PRIORS),
+        "prior": prior_config(vae.prior),
         "bound": bound_config(vae.bound),
     }
     checkpoint.save(folder, config=config, tensors=state(vae))
@@ -82,6 +82,11 @@ def load(cls: type[V], folder: str | Path, own: Mapping[str, Any]) -> V:
 def likelihood_config(likelihood: Any) -> Any:
     """A likelihood as JSON; None of one of the caller's own."""
     return _described(likelihood, likelihoods, _LIKELIHOODS)
+
+
+def prior_config(prior: Any) -> Any:
+    """A prior as JSON; None of one of the caller's own."""
+    return _described(prior, priors, _PRIORS)
 
 
 def rebuilt_likelihood(config: Mapping[str, Any]) -> Any:

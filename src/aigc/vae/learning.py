@@ -10,14 +10,25 @@ import torch
 from torch import Tensor, nn
 
 from aigc._checks import number
-from aigc._models.data import LOOKED_AT, Transform, check, check_told, check_type, first, parts, source, transformed
+from aigc._models.data import (
+    LOOKED_AT,
+    Transform,
+    check,
+    check_taken,
+    check_told,
+    check_type,
+    first,
+    parts,
+    source,
+    transformed,
+)
 from aigc._models.data import Model as Seen
 from aigc.training import EMA, Every, History, Logger, Loss, Noise, Phase, RunOptions, Schedule
 from aigc.training import fit as run
 from aigc.training.options import check_options, trainable
 from aigc.training.progress import Watcher
 from aigc.vae.bounds import elbo
-from aigc.vae.files import bound_config
+from aigc.vae.files import bound_config, likelihood_config, prior_config
 
 if TYPE_CHECKING:
     from aigc.vae.model import VAE
@@ -33,9 +44,11 @@ class Model(Seen, Protocol):
     Attributes:
         images: Whether they are images in [0, 1].
         shape: Of one example; None until the first data say it.
+        encoder: Reads them.
         likelihood: Checks what values they have.
     """
 
+    encoder: nn.Module
     likelihood: Any
 
     @property
@@ -181,7 +194,13 @@ def task(vae: "VAE") -> Task:
     def warning(x: Tensor, condition: Tensor | None) -> str | None:
         return vae.diagnose(x, condition=condition).warning
 
-    return Task(vae, vae, loss, {"latent": vae.latent, "bound": bound_config(vae.bound)}, warning=warning)
+    identity = {
+        "latent": vae.latent,
+        "bound": bound_config(vae.bound),
+        "likelihood": likelihood_config(vae.likelihood),
+        "prior": prior_config(vae.prior),
+    }
+    return Task(vae, vae, loss, identity, warning=warning)
 
 
 def _loss(task: Task, transform: Transform | None) -> Callable[[Any, Noise], Loss]:
@@ -201,6 +220,9 @@ def _check(task: Task, seen: Any, data: Any, transform: Transform | None) -> Non
     looked = x if transform is None else transformed(parts(seen)[0], transform)
     check_type(looked, task.module)
     task.model.likelihood.check(looked)
+    if task.model.shape is None and transform is None:
+        some, told = parts(seen)
+        check_taken("encoder", task.model.encoder, some[:1], None if told is None else told[:1])
     task.model.shape = tuple(x.shape[1:])
 
 

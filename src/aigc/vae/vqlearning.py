@@ -13,6 +13,7 @@ from aigc.nets.conditions import condition_json
 from aigc.training import History, Loss, Noise
 from aigc.training.resting import at_rest
 from aigc.vae import learning
+from aigc.vae.files import likelihood_config
 from aigc.vae.learning import FitOptions, Task, Transform, parts
 from aigc.vae.priors import Autoregressive
 from aigc.vae.vqfiles import quantiser_config
@@ -48,7 +49,11 @@ def task(vae: "VQVAE") -> Task:
     def warning(x: Tensor, condition: Tensor | None) -> str | None:
         return vae.diagnose(x, condition).warning
 
-    identity = {"commitment": vae.commitment, "quantiser": quantiser_config(vae.quantiser)}
+    identity = {
+        "commitment": vae.commitment,
+        "quantiser": quantiser_config(vae.quantiser),
+        "likelihood": likelihood_config(vae.likelihood),
+    }
     return Task(vae, trained, loss, identity, warning=warning)
 
 
