@@ -70,6 +70,14 @@ def test_an_image_of_one_colour_is_looked_at() -> None:
     assert math.isfinite(gan.health(torch.full((2, *SHAPE), 0.5)).real)
 
 
+def test_one_example_alone_is_told_how_it_is_given() -> None:
+    with pytest.raises(ParameterError, match=r"x must be of shape .*got \(1, 8, 8\)\. Call x\[None\] on one\.$"):
+        small().project(pictures(1)[0])
+    for few in (pictures(1), pictures(1)[0]):
+        with pytest.raises(ParameterError, match=r"data must be of shape .* with n at least 2, got .*\)"):
+            small().health(few)
+
+
 @pytest.mark.parametrize("x", [torch.ones(2, 1), torch.ones(2, 2), torch.ones(2, 4), torch.ones(2, 3, 1)])
 def test_data_of_another_shape_than_samples_are_named_before_any_fit(x: Tensor) -> None:
     with pytest.raises(ParameterError, match=r"x must be examples of shape \(3,\), as samples are"):
