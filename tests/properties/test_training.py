@@ -447,3 +447,8 @@ def test_a_loss_that_is_no_mean_is_refused() -> None:
     bad = Phase("bad", lambda x, noise: net(x).square(), optimizer=torch.optim.SGD(net.parameters(), lr=0.1))
     with pytest.raises(TypeParameterError, match=r"Call \.mean\(\)"):
         next(train([bad], [DATA], seed=0))
+
+
+def test_a_list_of_labels_beside_a_tensor_is_told_what_it_should_be() -> None:
+    with pytest.raises(TypeParameterError, match=r"data\[1\] must be a tensor or an array, .* Call torch.tensor on a list"):
+        batches((torch.zeros(4, 2), [0, 1, 2, 3]), batch_size=2, seed=0)

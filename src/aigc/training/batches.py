@@ -220,8 +220,14 @@ def _tensors(data: Any) -> Any:
         return None if any(value is None for value in made.values()) else made
     if isinstance(data, tuple) and data:
         values = [_tensors(value) for value in data]
-        if any(value is None for value in values):
+        strange = [i for i, value in enumerate(values) if value is None]
+        if len(strange) == len(values):
             return None
+        if strange:
+            cure = "Call torch.tensor on a list."
+            raise fail_type(
+                f"data[{strange[0]}]", "a tensor or an array, as others of the tuple are", data[strange[0]], cure
+            )
         return type(data)(*values) if hasattr(data, "_fields") else tuple(values)
     return None
 

@@ -6,7 +6,8 @@ r"""Bounds on log p(x), and what training minimises.
     elbo(terms).bound                                       # the evidence lower bound itself
 
 All is per example: the loss of a batch is the mean of those of its examples, so it does not depend on who shares it, and
-gradients accumulated over micro-batches are those of the whole.
+gradients accumulated over micro-batches are those of the whole. What a likelihood with an optimal sigma, or a codebook that
+follows its codes, learns of a batch it learns of each micro-batch.
 """
 
 import math
