@@ -34,6 +34,7 @@ CLASSES = nets.Classes(3)
     ("make", "message"),
     [
         (lambda: gan(penalites=[penalties.R1(5.0)]), "penalites must be left out: .* There are adaptive, .*, penalties, "),
+        (lambda: GAN.from_pretrained("folder", penaltys=None), "penaltys must be left out: .* There are augment, loss"),
         (lambda: GAN.for_sounds((1, 64), latent=4, losss=losses.Hinge()), "losss must be left out"),
         (lambda: vae(foo=1), "foo must be left out: .* There are bound, "),
         (lambda: VAE.for_sounds((1, 64), lr=1), "lr must be left out"),

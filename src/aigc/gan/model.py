@@ -326,6 +326,7 @@ class GAN(nn.Module):
             ModelNotFoundError: If there is no such folder.
             ModelFileError: If a file is damaged, or of another model.
         """
+        known(own, ("loss", "penalties", "augment"))
         return files.load(cls, folder, {"generator": generator, "discriminator": discriminator, **own})
 
     def __repr__(self) -> str:
