@@ -353,7 +353,7 @@ def test_what_they_are_weighed_by(v: VAE) -> None:
     [
         (lambda v: v.interpolate(X, X[:3]), "b must be of the shape of a"),
         (lambda v: v.interpolate(X[0], X), "b must be of the shape of a"),
-        (lambda v: v.sample(2, prior=5), "prior must be an object with latent, log_prob, sample"),
+        (lambda v: v.sample(2, prior=5), "prior must be an object with sample, such as"),
         (lambda v: v.sample(2, prior=priors.StandardNormal), "prior must be an object"),
         (lambda v: v.sample(2, prior=priors.StandardNormal(3)), "z must be codes of 4 dimensions"),
         (lambda v: v.diagnose(X[:1]), "x must be at least 2 examples"),
@@ -467,6 +467,16 @@ def test_a_step_of_training_looks_at_no_number(monkeypatch: pytest.MonkeyPatch) 
     assert counts[0] == counts[1]
     assert vae().encode(X) is not None
     assert len(looked) > counts[1]
+
+
+@pytest.mark.parametrize("make", [lambda: VAE.for_images(SHAPE, latent=4, kind="mlp"), vqvae, hierarchy])
+def test_a_transform_may_leave_the_range(make: Callable[[], Any]) -> None:
+    model = make()
+    how: dict[str, Any] = FIT | {"transform": lambda x, noise: x + 0.1 * noise.normal(*SHAPE)}
+    assert model.fit(X, **how).done == 1
+    assert float(model.reconstruct(X).max()) <= 1
+    with pytest.raises(ParameterError, match="Divide them: x / 255"):
+        model.fit(255 * X, **how)
 
 
 @pytest.mark.parametrize("numbers", [{"floor": -1.0}, {"floor": torch.nan}, {"tolerance": torch.nan}, {"tolerance": "a"}])

@@ -77,7 +77,7 @@ def checked_likelihood(given: Any) -> Any:
 def check_prior(given: Any) -> None:
     """Checks that codes can be drawn from what is given, or None is."""
     if given is not None:
-        check_part("prior", given, ("latent", "log_prob", "sample"), "priors.StandardNormal(latent)")
+        check_part("prior", given, ("latent", "log_prob", "sample", "kl"), "priors.StandardNormal(latent)")
 
 
 def check_bound(given: Any) -> None:

@@ -1,6 +1,7 @@
 """`VAE`: an encoder and a decoder with a likelihood, a prior and a bound."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, Unpack, cast
 
@@ -145,7 +146,9 @@ class VAE(nn.Module):
         Returns:
             The losses: `loss` is what is minimised; `loss/rate` and `loss/distortion` are its parts, in nats.
         """
-        return learning.fit(learning.task(self), data, **options)
+        # What a transform made of data, such as noise beyond [0, 1], is looked at as it is.
+        task = replace(learning.task(self), warning=lambda x, condition: self._diagnosed(x, 0, condition).warning)
+        return learning.fit(task, data, **options)
 
     def posterior(self, x: Tensor, condition: Tensor | None = None) -> DiagonalGaussian:
         """What the encoder says of the codes of data: q(z | x), `(batch, latent)`."""
@@ -228,10 +231,7 @@ class VAE(nn.Module):
         self._check(x, condition, values=True)
         if len(x) < 2:
             raise fail("x", "at least 2 examples, over which codes vary", len(x))
-        found = self.terms(x, self._noise(x, 1, seed, range(len(x))), condition)
-        if isinstance(found, coding.HierarchicalTerms):
-            return diagnose_hierarchy(found.divergence(), self.encode(x, condition), found.log_likelihood[0])
-        return diagnose(cast("DiagonalGaussian", found.posterior), found.z[0], self.prior, found.log_likelihood[0])
+        return self._diagnosed(x, seed, condition)
 
     @resting
     def sample(
@@ -256,7 +256,8 @@ class VAE(nn.Module):
         Returns:
             `(n, *data)`.
         """
-        building.check_prior(prior)
+        if prior is not None:
+            building.check_part("prior", prior, ("sample",), "priors.StandardNormal(latent)")
         seeds = random.streams(seed, integer("n", n, low=1))
         doors.check_told([self.decoder], condition, n)
         z = coding.read_by(self.decoder, (self.prior if prior is None else prior).sample(seeds).to(self.device))
@@ -378,6 +379,13 @@ class VAE(nn.Module):
         if values:
             self.likelihood.check(x)
         doors.check_told((self.encoder, self.decoder), condition, len(x))
+
+    def _diagnosed(self, x: Tensor, seed: int, condition: Tensor | None) -> Diagnosis:
+        found = coding.terms(self, x, self._noise(x, 1, seed, range(len(x))), condition)
+        if isinstance(found, HierarchicalTerms):
+            mean = coding.codes(self, x, condition)
+            return diagnose_hierarchy(found.divergence(), mean, found.log_likelihood[0])
+        return diagnose(cast("DiagonalGaussian", found.posterior), found.z[0], self.prior, found.log_likelihood[0])
 
     def _mean(self, z: Tensor, condition: Tensor | None) -> Tensor:
         parameters = coding.told(self.decoder, coding.read_by(self.decoder, z), condition)

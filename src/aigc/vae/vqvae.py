@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, Unpack, cast
 
@@ -137,7 +138,9 @@ class VQVAE(nn.Module):
             The losses: `loss` is what is minimised, in nats; `loss/distortion` is -log p(x | codes), `loss/commitment` the
             mean squared distance of vectors from their codes, `loss/perplexity` how many codes a batch uses.
         """
-        history = learning.fit(vqlearning.task(self), data, **options)
+        # What a transform made of data, such as noise beyond [0, 1], is looked at as it is.
+        task = replace(vqlearning.task(self), warning=lambda x, condition: self._diagnosed(x, condition).warning)
+        history = learning.fit(task, data, **options)
         self.prior = None  # of the codes that were, also where a finished run was taken up
         return history
 
@@ -186,8 +189,7 @@ class VQVAE(nn.Module):
     def encode(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """The indices of data's codes, int64 `(batch, *space)`, or `(batch, depth, *space)` of a residual quantiser."""
         doors.check_data(self, x)
-        with at_rest([self]):
-            return self.quantise(x, condition).indices
+        return self._indices(x, condition)
 
     @torch.no_grad()
     def decode(self, indices: Tensor, condition: Tensor | None = None) -> Tensor:
@@ -224,20 +226,13 @@ class VQVAE(nn.Module):
         """
         doors.check_data(self, x)
         self.likelihood.check(x)
-        nets_are_told = self._for_nets(condition, self.prior)
-        with at_rest([self]):
-            indices = self.quantise(x, nets_are_told).indices
-            reconstruction = self.log_prob(x, self.quantiser.lookup(indices), nets_are_told)
-            divergence = -self._log_prior(indices, condition).to(reconstruction.dtype)
-        return Elbo(reconstruction - divergence, reconstruction, divergence)
+        return self._elbo(x, condition)
 
     def diagnose(self, x: Tensor, condition: Tensor | None = None) -> CodeDiagnosis:
         """What codes are used for, over some data: rate, distortion, perplexity, dead codes."""
-        found = self.elbo(x, condition=condition)
-        indices = self.encode(x, self._for_nets(condition, self.prior))
-        counted = usage(indices, codes=self.quantiser.count, depth=self.quantiser.depth)
-        rate, distortion = (float(term.double().mean()) for term in (found.divergence, -found.reconstruction))
-        return CodeDiagnosis(rate, distortion, counted)
+        doors.check_data(self, x)
+        self.likelihood.check(x)
+        return self._diagnosed(x, condition)
 
     @torch.no_grad()
     def sample(
@@ -326,6 +321,27 @@ class VQVAE(nn.Module):
         prior = "uniform prior" if self.prior is None else type(self.prior).__name__
         kinds = f"{type(self.likelihood).__name__}, {prior}"
         return f"{type(self).__name__}({shown}{codes}, {kinds}, {size})"
+
+    @torch.no_grad()
+    def _indices(self, x: Tensor, condition: Tensor | None) -> Tensor:
+        with at_rest([self]):
+            return self.quantise(x, condition).indices
+
+    @torch.no_grad()
+    def _elbo(self, x: Tensor, condition: Tensor | None) -> Elbo:
+        nets_are_told = self._for_nets(condition, self.prior)
+        with at_rest([self]):
+            indices = self.quantise(x, nets_are_told).indices
+            reconstruction = self.log_prob(x, self.quantiser.lookup(indices), nets_are_told)
+            divergence = -self._log_prior(indices, condition).to(reconstruction.dtype)
+        return Elbo(reconstruction - divergence, reconstruction, divergence)
+
+    def _diagnosed(self, x: Tensor, condition: Tensor | None) -> CodeDiagnosis:
+        found = self._elbo(x, condition)
+        indices = self._indices(x, self._for_nets(condition, self.prior))
+        counted = usage(indices, codes=self.quantiser.count, depth=self.quantiser.depth)
+        rate, distortion = (float(term.double().mean()) for term in (found.divergence, -found.reconstruction))
+        return CodeDiagnosis(rate, distortion, counted)
 
     def _written(self, indices: Tensor, seeds: Tensor, condition: Tensor | None, rows: slice, noise: bool) -> Tensor:
         """The data of a block of samples."""
