@@ -233,6 +233,7 @@ def streams(seed: Seeds, n: int) -> Tensor:
         >>> streams(7, 3)[1].item() == stream(7, 1), streams([5, 6], 2).tolist()
         (True, [5, 6])
     """
+    n = integer("n", n, low=0)
     if isinstance(seed, Tensor | Sequence) and not isinstance(seed, str | bytes):
         if isinstance(seed, Tensor):
             if seed.dtype == torch.bool or seed.is_floating_point() or seed.is_complex():

@@ -337,7 +337,7 @@ def test_a_hierarchy_is_a_function_of_its_configuration_and_learns_everywhere() 
         (lambda: nets.MLPEncoder((1, 8), 2, hidden=()), "hidden must be at least 1 integers"),
         (lambda: nets.MLPEncoder((1, 8), 2, condition=10), r"condition must be nets.Classes\(count\)"),
         (lambda: nets.ConvEncoder((1, 8, 8), 2, blocks=-1), "blocks must be an integer of at least 0"),
-        (lambda: nets.hierarchical((1, 8, 8), (2, 2)), "layers must be an integer in"),
+        (lambda: nets.hierarchical((1, 8, 8), (2, 2)), "channels must be of at most 1 layers"),
         (lambda: nets.HierarchicalDecoder((2, 2), (1, 8, 8)), "channels must be of at most 1 layers"),
         (lambda: nets.build({"net": "os.system"}), r"config\['net'\] must be one of .*MLPEncoder.*got 'os.system'"),
         (lambda: nets.build({"net": "MLPEncoder", "shape": [1, 8]}), "config must be arguments of MLPEncoder"),

@@ -130,7 +130,7 @@ def check_taken(name: str, net: nn.Module, x: Tensor, told: Tensor | None) -> Te
         ParameterError: If the net does not take them.
     """
     own = next((p for p in net.parameters() if p.is_floating_point()), x)
-    given = [x.to(own.device, own.dtype), *(() if told is None else (told.to(own.device),))]
+    given = [part.to(own) if part.is_floating_point() else part.to(own.device) for part in (x, told) if part is not None]
     with at_rest([net]), preserved_rng():
         try:
             found: Tensor = net(*given)

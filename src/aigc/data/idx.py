@@ -132,6 +132,8 @@ def mnist(folder: str | Path, *, train: bool = True) -> Labelled:
         Labelled(images=tensor([[[[1., 1.],
                   [1., 1.]]]]), labels=tensor([7]))
     """
+    if not isinstance(train, bool):
+        raise fail_type("train", "True for the training images or False for the test images", train)
     part = "train" if train else "t10k"
     pixels = pictures(_named(path_of("folder", folder), f"{part}-images", 3))
     return Labelled(pixels[:, None].float() / 255, companion(pixels, _named(Path(folder), f"{part}-labels", 1)))

@@ -183,7 +183,7 @@ class _Array:
 def _form(size: Any, fit: Any, channels: Any) -> _Form:
     if fit not in get_args(Fit):
         raise fail("fit", f"one of {', '.join(get_args(Fit))}", fit)
-    if channels is not None and channels not in _MODES:
+    if channels is not None and integer("channels", channels) not in _MODES:
         raise fail("channels", "1, 3, 4 or None", channels)
     if size is None:
         return _Form(None, fit, channels)

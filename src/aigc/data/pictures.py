@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aigc._checks import fail, fail_type, integer, sequence
+from aigc._checks import fail, fail_type, integer
 from aigc.data._files import write_whole
 from aigc.data._gif import gif
 from aigc.data._png import png
@@ -123,10 +123,12 @@ def write_gif(path: str | Path, frames: Tensor | Sequence[Tensor], *, fps: float
         b'GIF89a'
     """
     if not isinstance(frames, Tensor):
-        cure = "Call torch.as_tensor(frames) on an array."
-        for i, frame in enumerate(sequence("frames", frames, "tensors, or one tensor", cure=cure)):
+        if isinstance(frames, str | bytes) or not isinstance(frames, Sequence):
+            cure = "" if frames is None else "Call list(frames), if they come one by one."
+            raise fail_type("frames", "a tensor, or a list of one for each", frames, cure)
+        for i, frame in enumerate(frames):
             if not isinstance(frame, Tensor):
-                raise fail_type(f"frames[{i}]", "a tensor", frame, cure)
+                raise fail_type(f"frames[{i}]", "a tensor", frame, "Call torch.as_tensor on each.")
         shapes = {tuple(frame.shape) for frame in frames}
         if len(shapes) != 1:
             raise fail("frames", "at least one, all of one shape", sorted(shapes))
@@ -148,13 +150,18 @@ def write_gif(path: str | Path, frames: Tensor | Sequence[Tensor], *, fps: float
 def _checked(images: Tensor, dimensions: tuple[int, ...], name: str = "images") -> Tensor:
     shape = "(n, channels, height, width)" + (" or (channels, height, width)" if 3 in dimensions else "")
     if not isinstance(images, Tensor) or not (images.is_floating_point() or images.dtype == torch.uint8):
-        raise fail_type(name, "a tensor of floats in [0, 1], or of uint8", getattr(images, "dtype", images))
+        cure = "" if images is None or isinstance(images, Tensor) else f"Call torch.as_tensor({name})."
+        raise fail_type(name, "a tensor of floats in [0, 1], or of uint8", getattr(images, "dtype", images), cure)
     if images.ndim not in dimensions or not images.numel() or not 1 <= images.shape[-3] <= 4:
         raise fail(name, f"of shape {shape}, with 1 to 4 channels and nothing empty", tuple(images.shape))
     if images.is_floating_point():
         low, high = (float(value) for value in torch.aminmax(images.detach()))
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise fail(name, "in [0, 1] and not NaN", (low, high), "Leave NaN and infinities out: no picture has them.")
         if not (low >= 0 and high <= 1):
-            raise fail(name, "in [0, 1] and not NaN", (low, high), "Cut what is beyond off: x.clamp(0, 1).")
+            bytewise = low >= 0 and 2 < high <= 255  # which, cut off, would be white
+            cure = "Divide them by 255: x / 255." if bytewise else "Cut what is beyond off: x.clamp(0, 1)."
+            raise fail(name, "in [0, 1] and not NaN", (low, high), cure)
     return images.detach()
 
 

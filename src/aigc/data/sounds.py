@@ -87,7 +87,7 @@ def write_wav(path: str | Path, samples: Tensor, *, rate: int, bits: Literal[8, 
         ...     (read_wav(f"{folder}/a.wav").samples[0] - wave).abs().max() <= 2**-15
         tensor(True)
     """
-    if bits not in (8, 16, 24, 32):
+    if integer("bits", bits) not in (8, 16, 24, 32):
         raise fail("bits", "8, 16, 24 or 32", bits)
     rate = integer("rate", rate, low=1, high=2**31)
     values = _checked(samples)
@@ -137,7 +137,7 @@ def sounds(
         ...     found.classes, found[0]
         (('2', '7'), (tensor([[0.5000, 0.5000, 0.5000, 0.0000]]), tensor(0)))
     """
-    if channels not in (None, 1):
+    if channels is not None and integer("channels", channels) != 1:
         raise fail("channels", "1 or None", channels)
     if length is not None:
         integer("length", length, low=1)
@@ -229,7 +229,9 @@ def _chunks(data: bytes) -> dict[bytes, bytes]:
 def _samples(body: bytes, kind: int, bits: int) -> Any:
     if kind == _FLOAT and bits in (32, 64):
         values = np.frombuffer(body, dtype=f"<f{bits // 8}").astype(f"f{bits // 8}")
-        if not np.isfinite(values).all() or np.abs(values).max() > 1:
+        if not np.isfinite(values).all():
+            raise DataError("holds floats that are NaN or infinite; leave them out first")
+        if np.abs(values).max() > 1:
             raise DataError("holds floats outside of [-1, 1]; scale it by its largest first")
         return values
     if kind != _PCM or bits not in (8, 16, 24, 32):

@@ -164,6 +164,9 @@ def _checked(name: str, values: Tensor, sides: int, low: int, cure: str) -> Tens
         shape = "(n, channels, length)" if sides == 3 else "(n, channels, window / 2, frames)"
         raise fail(name, f"of shape {shape}, none of them 0", tuple(values.shape))
     least, most = (float(value) for value in values.aminmax())
+    if not (math.isfinite(least) and math.isfinite(most)):
+        bad = int((~values.isfinite().flatten(1).all(1)).sum())
+        raise fail(name, "finite", f"NaN or infinity in {bad} of {len(values)}", "Leave these out.")
     if not (low <= least and most <= 1):
         raise fail(name, f"in [{low}, 1]", most if least >= low else least, cure)
     return values.detach()

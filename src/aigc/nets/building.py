@@ -199,8 +199,9 @@ def hierarchical(
         torch.Size([5, 1, 28, 28])
     """
     common: dict[str, Any] = {"width": width, "blocks": blocks, "finest": finest, "condition": condition}
-    encoder = HierarchicalEncoder(shape, len(check_sequence("channels", channels)), seed=random.stream(seed, 0), **common)
-    return encoder, HierarchicalDecoder(channels, shape, outputs=outputs, seed=random.stream(seed, 1), **common)
+    # The decoder first: it names `channels` where they are too many.
+    decoder = HierarchicalDecoder(channels, shape, outputs=outputs, seed=random.stream(seed, 1), **common)
+    return HierarchicalEncoder(shape, len(decoder.channels), seed=random.stream(seed, 0), **common), decoder
 
 
 def spatial(

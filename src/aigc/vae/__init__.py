@@ -2,6 +2,7 @@
 
 model.py        VAE: the model; learning.py how it is trained, files.py how it is kept
 coding.py       from data to codes and back, flat or as a hierarchy
+doors.py        what comes in is checked, and nothing moves; building.py what models are built of
 vqvae.py        VQVAE: with discrete codes; vqlearning.py how it and its prior are trained, vqfiles.py how it is kept
 gaussian.py     DiagonalGaussian: what an encoder's output says of a code
 likelihoods/    what a decoder's output says of data

@@ -197,6 +197,8 @@ def active_units(mean: Tensor, *, threshold: float = 0.01) -> int:
         raise fail("mean", "posterior means of at least 2 examples, (N, latent)", tuple(mean.shape))
     if not threshold > 0:
         raise fail("threshold", "a number above 0", threshold)
+    if not bool(mean.isfinite().all()):
+        raise fail("mean", "finite", f"{int((~mean.isfinite()).sum())} values that are NaN or infinite")
     return int((mean.double().var(0) > threshold).sum())
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aigc import checkpoint
-from aigc._checks import fail
+from aigc._checks import fail, known
 from aigc._models.files import build_net, described, net_config, opened, rebuilt, restored, state
 from aigc.errors import ModelFileError
 from aigc.vae import likelihoods, priors
@@ -60,6 +60,7 @@ def load(cls: type[V], folder: str | Path, own: Mapping[str, Any]) -> V:
         ParameterError: If a part is missing that only the caller has.
         ModelFileError: If a file is damaged, or of another model.
     """
+    known(own, ("encoder", "decoder", "likelihood", "prior", "bound"))
     config, tensors = opened(folder, "VAE")
     parts: dict[str, Any] = {name: part for name, part in own.items() if part is not None}
     for name in ("encoder", "decoder"):

@@ -1,24 +1,27 @@
 """`VAE`: an encoder and a decoder with a likelihood, a prior and a bound."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self, TypedDict, Unpack, cast
+from typing import Any, Self, Unpack, cast
 
 import torch
 from torch import Tensor, nn
 
 from aigc import nets, random
-from aigc._checks import fail, fail_type, integer, known
+from aigc._checks import fail, fail_type, integer
 from aigc._models.conditions import one_each, repeated
 from aigc._models.showing import parameters
-from aigc.nets import Condition, Kind, paths
+from aigc.nets import paths
 from aigc.nets._shapes import check_sequence
 from aigc.training import History
-from aigc.vae import coding, files, learning, likelihoods, priors
+from aigc.vae import building, coding, doors, files, learning, priors
 from aigc.vae.bounds import ELBO, Bound, Elbo, Terms, elbo
+from aigc.vae.building import Layers, Parts
 from aigc.vae.coding import HierarchicalTerms
 from aigc.vae.diagnostics import Diagnosis, diagnose, diagnose_hierarchy
-from aigc.vae.estimates import LogLikelihood, importance_noise, log_likelihood
+from aigc.vae.doors import resting
+from aigc.vae.estimates import LogLikelihood, importance_noise
 from aigc.vae.gaussian import DiagonalGaussian
 from aigc.vae.learning import FitOptions
 from aigc.vae.likelihoods import Likelihood
@@ -26,29 +29,6 @@ from aigc.vae.priors import Prior
 from aigc.vae.priors._drawing import check_codes
 
 __all__ = ["VAE"]
-
-
-class Parts(TypedDict, total=False):
-    """What a VAE may be built of."""
-
-    kind: Kind
-    likelihood: Likelihood | None
-    bound: Bound | None
-    prior: Prior | None
-    condition: Condition | None
-    seed: int
-
-
-class Layers(TypedDict, total=False):
-    """What a hierarchical VAE may be built of."""
-
-    width: int
-    blocks: int
-    finest: int
-    likelihood: Likelihood | None
-    bound: Bound | None
-    condition: Condition | None
-    seed: int
 
 
 class VAE(nn.Module):
@@ -95,16 +75,19 @@ class VAE(nn.Module):
         for name, module in (("encoder", encoder), ("decoder", decoder)):
             if not isinstance(module, nn.Module):
                 raise fail_type(name, "an nn.Module", module)
+        says = building.checked_likelihood(likelihood)
+        building.check_prior(prior)
+        building.check_bound(bound)
         if latent is None and prior is None:
             raise fail("latent", "given, or else a prior that has one", None, "Say latent=16.")
         self.latent = integer("latent", cast("Prior", prior).latent if latent is None else latent, low=1)
         if prior is not None and prior.latent != self.latent:
             raise fail("prior", f"of {self.latent} latent dimensions", f"one of {prior.latent}")
         self.encoder, self.decoder = encoder, decoder
-        self.likelihood: Any = likelihoods.Gaussian("optimal") if likelihood is None else likelihood
+        self.likelihood: Any = says
         self.prior: Any = priors.StandardNormal(self.latent) if prior is None else prior
-        coding.check_hierarchy(decoder, self.prior)
         self.bound: Bound = ELBO() if bound is None else bound
+        coding.check_hierarchy(decoder, self.prior, self.bound)
         self.shape = None if shape is None else check_sequence("shape", shape, least=0)
         self.images = False  # whether data are images in [0, 1]: `for_images` sets it
         self.eval()  # training mode is for `fit`
@@ -123,7 +106,8 @@ class VAE(nn.Module):
             >>> VAE.for_images((1, 28, 28), latent=8)
             VAE((1, 28, 28), latent=8, Gaussian, StandardNormal, 0.4M parameters)
         """
-        made = cls._built(nets.for_images, shape, latent, parts)
+        pair, rest = building.built(nets.for_images, shape, latent, parts)
+        made = cls(*pair, **rest)
         made.images = True
         return made
 
@@ -135,7 +119,8 @@ class VAE(nn.Module):
             >>> VAE.for_sounds((1, 1024), latent=8).shape
             (1, 1024)
         """
-        return cls._built(nets.for_sounds, shape, latent, parts)
+        pair, rest = building.built(nets.for_sounds, shape, latent, parts)
+        return cls(*pair, **rest)
 
     @classmethod
     def hierarchical(cls, shape: Sequence[int], channels: Sequence[int] = (16, 8, 4), **parts: Unpack[Layers]) -> Self:
@@ -150,22 +135,10 @@ class VAE(nn.Module):
             >>> VAE.hierarchical((1, 28, 28), (4, 2), width=8).latent
             162
         """
-        known(parts, Layers.__annotations__)
-        says: Any = parts.pop("likelihood", None) or likelihoods.Gaussian("optimal")
-        bound, how = parts.pop("bound", None), cast("Any", parts)
-        encoder, decoder = nets.hierarchical(shape, channels, outputs=says.size, **how)
-        made = cls(encoder, decoder, latent=decoder.latent, likelihood=says, bound=bound, shape=shape)
+        pair, rest = building.layered(shape, channels, parts)
+        made = cls(*pair, **rest)
         made.images = len(shape) == 3
         return made
-
-    @classmethod
-    def _built(cls, make: Any, shape: Sequence[int], latent: int, parts: "Parts") -> Self:
-        known(parts, Parts.__annotations__)
-        says: Any = parts.get("likelihood") or likelihoods.Gaussian("optimal")
-        how = {"kind": parts.get("kind", "conv"), "condition": parts.get("condition"), "seed": parts.get("seed", 0)}
-        encoder, decoder = make(shape, latent, outputs=says.size, **how)
-        own: Any = {"bound": parts.get("bound"), "prior": parts.get("prior")}
-        return cls(encoder, decoder, latent=latent, likelihood=says, shape=shape, **own)
 
     def fit(self, data: Any, **options: Unpack[FitOptions]) -> History:
         """Trains on data: see `aigc.vae.learning.fit`, whose arguments these are.
@@ -173,23 +146,29 @@ class VAE(nn.Module):
         Returns:
             The losses: `loss` is what is minimised; `loss/rate` and `loss/distortion` are its parts, in nats.
         """
-        return learning.fit(learning.task(self), data, **options)
+        # What a transform made of data, such as noise beyond [0, 1], is looked at as it is.
+        task = replace(learning.task(self), warning=lambda x, condition: self._diagnosed(x, 0, condition).warning)
+        return learning.fit(task, data, **options)
 
     def posterior(self, x: Tensor, condition: Tensor | None = None) -> DiagonalGaussian:
         """What the encoder says of the codes of data: q(z | x), `(batch, latent)`."""
+        self._check(x, condition)
         return coding.posterior(self, x, condition)
 
-    @torch.no_grad()
+    @resting
     def encode(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """The codes of data, `(batch, latent)`: the means of their posteriors."""
+        self._check(x, condition)
         return coding.codes(self, x, condition)
 
-    @torch.no_grad()
+    @resting
     def decode(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         """The data that codes `(batch, latent)` stand for, `(batch, *data)`: the mean of p(x | z)."""
+        doors.check_latents(z, self.latent, self.decoder)
+        doors.check_told([self.decoder], condition, len(z))
         return self._mean(z, condition)
 
-    @torch.no_grad()
+    @resting
     def reconstruct(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """Data encoded and decoded, `(batch, *data)`."""
         return self._mean(self.encode(x, condition), condition)
@@ -202,9 +181,11 @@ class VAE(nn.Module):
             noise: Standard normal, `(k, batch, latent)`.
             condition: What the nets are told.
         """
+        if not self.training:  # else `fit` has looked at the data
+            self._check(x, condition)
         return coding.terms(self, x, noise, condition)
 
-    @torch.no_grad()
+    @resting
     def elbo(self, x: Tensor, *, samples: int = 1, seed: int = 0, condition: Tensor | None = None) -> Elbo:
         """The evidence lower bound of each example and its two terms, in nats, `(batch,)` each.
 
@@ -217,10 +198,10 @@ class VAE(nn.Module):
         Raises:
             ParameterError: If the data is not what the likelihood is about.
         """
-        self.likelihood.check(x)
+        self._check(x, condition, values=True)
         return elbo(self.terms(x, self._noise(x, samples, seed, range(len(x))), condition))
 
-    @torch.no_grad()
+    @resting
     def log_likelihood(
         self, x: Tensor, *, samples: int = 1000, seed: int = 0, condition: Tensor | None = None, chunk: int = 2_000
     ) -> LogLikelihood:
@@ -240,31 +221,19 @@ class VAE(nn.Module):
         Returns:
             Mean over the examples, its standard error, and the estimate of each example, in nats.
         """
-        self.likelihood.check(x)
+        self._check(x, condition, values=True)
         samples, chunk = integer("samples", samples, low=1), integer("chunk", chunk, low=1)
-        rows = max(1, chunk // samples)
-        parts = []
-        for first in range(0, len(x), rows):
-            some = x[first : first + rows]
-            told = None if condition is None else condition[first : first + rows]
+        return coding.estimated(self, x, condition, samples=samples, seed=seed, chunk=chunk)
 
-            def log_weights(noise: Tensor, some: Tensor = some, told: Tensor | None = told) -> Tensor:
-                return self.terms(some, noise, told).log_weights()
-
-            noise = self._noise(some, samples, seed, range(first, first + len(some)))
-            parts.append(log_likelihood(log_weights, noise, chunk=max(1, chunk // len(some))))
-        return LogLikelihood.of(parts)
-
-    @torch.no_grad()
+    @resting
     def diagnose(self, x: Tensor, *, seed: int = 0, condition: Tensor | None = None) -> Diagnosis:
         """What codes are used for, over some data: rate, distortion, mutual information, active units."""
-        self.likelihood.check(x)
-        found = self.terms(x, self._noise(x, 1, seed, range(len(x))), condition)
-        if isinstance(found, coding.HierarchicalTerms):
-            return diagnose_hierarchy(found.divergence(), self.encode(x, condition), found.log_likelihood[0])
-        return diagnose(cast("DiagonalGaussian", found.posterior), found.z[0], self.prior, found.log_likelihood[0])
+        self._check(x, condition, values=True)
+        if len(x) < 2:
+            raise fail("x", "at least 2 examples, over which codes vary", len(x))
+        return self._diagnosed(x, seed, condition)
 
-    @torch.no_grad()
+    @resting
     def sample(
         self,
         n: int,
@@ -287,15 +256,19 @@ class VAE(nn.Module):
         Returns:
             `(n, *data)`.
         """
+        if prior is not None:
+            building.check_part("prior", prior, ("sample",), "priors.StandardNormal(latent)")
         seeds = random.streams(seed, integer("n", n, low=1))
-        z = (self.prior if prior is None else prior).sample(seeds).to(self.device)
+        doors.check_told([self.decoder], condition, n)
+        z = coding.read_by(self.decoder, (self.prior if prior is None else prior).sample(seeds).to(self.device))
         check_codes(z, self.latent)
-        parameters = nets.in_groups(self.decoder, [z] if condition is None else [z, condition.to(z.device)])
+        more = [] if condition is None else [coding.read_by(self.decoder, condition).to(z.device)]
+        parameters = nets.in_groups(self.decoder, [z, *more])
         if not noise:
             return self._shown(self.likelihood.mean(parameters, self.shape))
         return self._shown(self.likelihood.sample(parameters, seeds.to(self.device), self.shape))
 
-    @torch.no_grad()
+    @resting
     def interpolate(
         self, a: Tensor, b: Tensor, *, steps: int = 8, spherical: bool = False, condition: Tensor | None = None
     ) -> Tensor:
@@ -311,13 +284,18 @@ class VAE(nn.Module):
         Returns:
             `(steps, *data)`, or `(steps, batch, *data)`.
         """
-        one = self.shape is not None and a.shape == self.shape
-        ends = [self.encode(x[None] if one else x, condition) for x in (a, b)]
+        one = isinstance(a, Tensor) and tuple(a.shape) == self.shape
+        if isinstance(a, Tensor) and isinstance(b, Tensor) and a.shape != b.shape:
+            raise fail("b", f"of the shape of a, {tuple(a.shape)}", tuple(b.shape))
+        both = [(name, x[None] if one and isinstance(x, Tensor) else x) for name, x in (("a", a), ("b", b))]
+        for name, x in both:
+            doors.check_data(self, x, name=name)
+        ends = [self.encode(x, condition) for _, x in both]
         z = paths.between(*ends, steps=steps, spherical=spherical)
         found = self._mean(z.flatten(0, 1), repeated(condition, len(z)))
         return found if one else found.view(*z.shape[:2], *found.shape[1:])
 
-    @torch.no_grad()
+    @resting
     def combine(self, x: Tensor, weights: Sequence[float], *, condition: Tensor | None = None) -> Tensor:
         """Adds codes up: `combine(stack([smiling, neutral, other]), [1, -1, 1])` makes the other smile.
 
@@ -329,17 +307,19 @@ class VAE(nn.Module):
         Returns:
             `(*data)`.
         """
-        if len(weights) != len(x):
-            raise fail("weights", f"{len(x)} numbers, one for each of the data", f"{len(weights)} numbers")
-        z = (torch.tensor(weights, device=self.device)[:, None] * self.encode(x, condition)).sum(0, keepdim=True)
+        z = self.encode(x, condition)
+        z = (torch.tensor(doors.check_weights(weights, len(x))).to(z)[:, None] * z).sum(0, keepdim=True)
         return self._mean(z, None if condition is None else condition[-1:])[0]
 
-    @torch.no_grad()
+    @resting
     def walk(self, frames: int = 96, *, stops: int = 6, seed: int = 0, condition: Tensor | None = None) -> Tensor:
         """A closed walk through the space of codes, `(frames, *data)`: for `aigc.data.write_gif`."""
         z = paths.walk(self.latent, frames=frames, stops=stops, seed=seed).to(self.device)
-        return self._mean(z, one_each(condition, len(z)))
+        told = one_each(condition, len(z))
+        doors.check_told([self.decoder], told, len(z))
+        return self._mean(z, told)
 
+    @resting
     def fit_prior(self, x: Tensor, *, components: int = 50, seed: int = 0, condition: Tensor | None = None) -> Prior:
         """Fits a mixture to the codes of data, after training: for `sample(prior=...)`.
 
@@ -349,8 +329,8 @@ class VAE(nn.Module):
             seed: Of the codes and of where the fit begins.
             condition: What the encoder is told.
         """
-        with torch.no_grad():
-            z = coding.codes(self, x, condition, self._noise(x, 1, seed, range(len(x)))[0])
+        self._check(x, condition)
+        z = coding.codes(self, x, condition, self._noise(x, 1, seed, range(len(x)))[0])
         return cast("Prior", priors.fit_mixture(z, components=components, seed=seed).to(self.device))
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -390,14 +370,26 @@ class VAE(nn.Module):
         kinds = f"{type(self.likelihood).__name__}, {type(self.prior).__name__}"
         return f"{type(self).__name__}({shown}latent={self.latent}, {kinds}, {size})"
 
+    def _noise(self, x: Tensor, samples: int, seed: int, examples: Sequence[int]) -> Tensor:
+        dtype = doors.code_type(doors.weight_type(self, torch.float32))
+        return importance_noise(seed, examples, samples=samples, latent=self.latent, device=self.device, dtype=dtype)
+
+    def _check(self, x: Tensor, condition: Tensor | None, *, values: bool = False) -> None:
+        doors.check_data(self, x)
+        if values:
+            self.likelihood.check(x)
+        doors.check_told((self.encoder, self.decoder), condition, len(x))
+
+    def _diagnosed(self, x: Tensor, seed: int, condition: Tensor | None) -> Diagnosis:
+        found = coding.terms(self, x, self._noise(x, 1, seed, range(len(x))), condition)
+        if isinstance(found, HierarchicalTerms):
+            mean = coding.codes(self, x, condition)
+            return diagnose_hierarchy(found.divergence(), mean, found.log_likelihood[0])
+        return diagnose(cast("DiagonalGaussian", found.posterior), found.z[0], self.prior, found.log_likelihood[0])
+
     def _mean(self, z: Tensor, condition: Tensor | None) -> Tensor:
-        check_codes(z, self.latent)
-        parameters = coding.told(self.decoder, z, condition)
+        parameters = coding.told(self.decoder, coding.read_by(self.decoder, z), condition)
         return self._shown(self.likelihood.mean(parameters, self.shape))
 
     def _shown(self, x: Tensor) -> Tensor:
         return x.clamp(0, 1) if self.images else x  # at every door
-
-    def _noise(self, x: Tensor, samples: int, seed: int, examples: Sequence[int]) -> Tensor:
-        dtype = torch.float64 if next(self.parameters()).dtype == torch.float64 else torch.float32
-        return importance_noise(seed, examples, samples=samples, latent=self.latent, device=self.device, dtype=dtype)

@@ -6,14 +6,14 @@ from typing import Any, TypedDict
 from torch import nn
 
 from aigc import nets, random
-from aigc._checks import fail, known
+from aigc._checks import fail, fail_type, known
 from aigc.nets import Condition
 from aigc.nets._shapes import check_sequence
-from aigc.vae import likelihoods
+from aigc.vae.building import check_part, checked_likelihood
 from aigc.vae.likelihoods import Likelihood
 from aigc.vae.quantise import VQ, Quantiser
 
-__all__ = ["CodeParts", "built"]
+__all__ = ["CodeParts", "built", "check_quantiser"]
 
 
 class CodeParts(TypedDict, total=False):
@@ -44,9 +44,10 @@ def built(
     known(parts, CodeParts.__annotations__)
     if len(check_sequence("shape", shape)) != sides:
         raise fail("shape", "(channels, height, width)" if sides == 3 else "(channels, length)", shape)
-    says: Any = parts.get("likelihood") or likelihoods.Gaussian("optimal")
+    says = checked_likelihood(parts.get("likelihood"))
     features, seed, condition = parts.get("features"), parts.get("seed", 0), parts.get("condition")
-    given = parts.get("quantiser")
+    if (given := parts.get("quantiser")) is not None:
+        check_quantiser(given)
     quantiser: Quantiser = VQ(512, features=features or 64, seed=random.stream(seed, 2)) if given is None else given
     if features is not None and features != quantiser.features:
         raise fail("features", f"left out, or those of the quantiser, {quantiser.features}", features)
@@ -55,3 +56,10 @@ def built(
     encoder, decoder = nets.spatial(shape, quantiser.features, **how)
     rest = {"likelihood": says, "commitment": parts.get("commitment", 0.25), "condition": condition, "shape": shape}
     return (encoder, decoder, quantiser), rest
+
+
+def check_quantiser(given: Any) -> None:
+    """Checks that vectors can be quantised by what is given."""
+    if not isinstance(given, nn.Module):
+        raise fail_type("quantiser", "an nn.Module, such as quantise.VQ(512, features=64)", given)
+    check_part("quantiser", given, ("features", "count", "depth", "lookup"), "quantise.VQ(512, features=64)")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aigc import checkpoint, nets
-from aigc._checks import fail
+from aigc._checks import fail, known
 from aigc._models.files import build_net, net_config, opened, restored, state
 from aigc.errors import ModelFileError
 from aigc.nets import CausalTransformer
@@ -49,6 +49,7 @@ def load(cls: type[V], folder: str | Path, own: Mapping[str, Any]) -> V:
         ParameterError: If a part is missing that only the caller has.
         ModelFileError: If a file is damaged, or of another model.
     """
+    known(own, ("encoder", "decoder", "quantiser", "likelihood", "prior"))
     config, tensors = opened(folder, "VQVAE")
     parts = {name: part for name, part in own.items() if part is not None}
     prior = parts.pop("prior", None)
@@ -87,8 +88,8 @@ def _quantiser(config: Mapping[str, Any]) -> Any:
 def _prior_config(prior: Any) -> Any:
     if prior is None:
         return None
-    known = type(prior) is Autoregressive and type(prior.net) is CausalTransformer
-    return prior.config if known else {"prior": _OWN}
+    ours = type(prior) is Autoregressive and type(prior.net) is CausalTransformer
+    return prior.config if ours else {"prior": _OWN}
 
 
 def _prior(config: Mapping[str, Any]) -> Autoregressive | None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, Unpack, cast
 
@@ -10,6 +11,8 @@ from torch import Tensor, nn
 
 from aigc import random
 from aigc._checks import fail, fail_type, integer, number
+from aigc._models.conditions import check_kind
+from aigc._models.data import check_type
 from aigc._models.showing import parameters
 from aigc.nets import Condition
 from aigc.nets._shapes import check_sequence
@@ -17,15 +20,15 @@ from aigc.nets.conditions import check_condition, condition_from
 from aigc.random import Seeds, streams
 from aigc.training import History
 from aigc.training.resting import at_rest
-from aigc.vae import coding, learning, likelihoods, vqfiles, vqlearning
+from aigc.vae import coding, doors, learning, vqfiles, vqlearning
 from aigc.vae.bounds import Elbo
+from aigc.vae.building import check_part, checked_likelihood
 from aigc.vae.learning import FitOptions
 from aigc.vae.likelihoods import Likelihood
-from aigc.vae.likelihoods._reading import check_numbers
 from aigc.vae.priors import CodePrior
 from aigc.vae.priors.autoregressive import blocks, padded
 from aigc.vae.quantise import CodeDiagnosis, Quantised, Quantiser, usage
-from aigc.vae.vqbuilding import CodeParts, built
+from aigc.vae.vqbuilding import CodeParts, built, check_quantiser
 
 __all__ = ["VQVAE"]
 
@@ -55,9 +58,10 @@ class VQVAE(nn.Module):
         prior: What `fit_prior` trained; None is the uniform one.
 
     Example:
+        >>> from aigc.vae.likelihoods import Bernoulli
         >>> from aigc.vae.quantise import FSQ
         >>> x = torch.rand(64, 1, 8, 8, generator=torch.Generator().manual_seed(0)).round()
-        >>> vae = VQVAE.for_images((1, 8, 8), quantiser=FSQ((4, 4)), width=8, likelihood=likelihoods.Bernoulli())
+        >>> vae = VQVAE.for_images((1, 8, 8), quantiser=FSQ((4, 4)), width=8, likelihood=Bernoulli())
         >>> vae.fit(x, steps=2, batch_size=32, seed=0, progress=False).done
         2
         >>> vae.fit_prior(x, width=8, layers=1, heads=2, steps=2, batch_size=32, seed=0, progress=False).done
@@ -78,11 +82,12 @@ class VQVAE(nn.Module):
         shape: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
-        for name, module in (("encoder", encoder), ("decoder", decoder), ("quantiser", quantiser)):
+        for name, module in (("encoder", encoder), ("decoder", decoder)):
             if not isinstance(module, nn.Module):
                 raise fail_type(name, "an nn.Module", module)
+        check_quantiser(quantiser)
         self.encoder, self.decoder, self.quantiser = encoder, decoder, cast("Any", quantiser)
-        self.likelihood: Any = likelihoods.Gaussian("optimal") if likelihood is None else likelihood
+        self.likelihood: Any = checked_likelihood(likelihood)
         self.commitment, self.condition = number("commitment", commitment, low=0), condition_from(condition)
         self.prior: Any = None
         self.shape = None if shape is None else check_sequence("shape", shape, least=0)
@@ -133,7 +138,9 @@ class VQVAE(nn.Module):
             The losses: `loss` is what is minimised, in nats; `loss/distortion` is -log p(x | codes), `loss/commitment` the
             mean squared distance of vectors from their codes, `loss/perplexity` how many codes a batch uses.
         """
-        history = learning.fit(vqlearning.task(self), data, **options)
+        # What a transform made of data, such as noise beyond [0, 1], is looked at as it is.
+        task = replace(vqlearning.task(self), warning=lambda x, condition: self._diagnosed(x, condition).warning)
+        history = learning.fit(task, data, **options)
         self.prior = None  # of the codes that were, also where a finished run was taken up
         return history
 
@@ -169,7 +176,9 @@ class VQVAE(nn.Module):
 
     def quantise(self, x: Tensor, condition: Tensor | None = None) -> Quantised:
         """Codes of data, with gradients: what the quantiser makes of the encoder's vectors."""
-        self._check(x)
+        doors.check_shape(self.shape, x)
+        if not self.training:  # else `fit` has looked at the data
+            check_type(x, self.encoder)
         return cast("Quantised", self.quantiser(self._told(self.encoder, x, condition)))
 
     def log_prob(self, x: Tensor, codes: Tensor, condition: Tensor | None = None) -> Tensor:
@@ -179,9 +188,8 @@ class VQVAE(nn.Module):
     @torch.no_grad()
     def encode(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """The indices of data's codes, int64 `(batch, *space)`, or `(batch, depth, *space)` of a residual quantiser."""
-        self._check(x, values=True)
-        with at_rest([self]):
-            return self.quantise(x, condition).indices
+        doors.check_data(self, x)
+        return self._indices(x, condition)
 
     @torch.no_grad()
     def decode(self, indices: Tensor, condition: Tensor | None = None) -> Tensor:
@@ -216,22 +224,15 @@ class VQVAE(nn.Module):
         Raises:
             ParameterError: If the data is not what the likelihood is about.
         """
+        doors.check_data(self, x)
         self.likelihood.check(x)
-        self._check(x, values=True)
-        nets_are_told = self._for_nets(condition, self.prior)
-        with at_rest([self]):
-            indices = self.quantise(x, nets_are_told).indices
-            reconstruction = self.log_prob(x, self.quantiser.lookup(indices), nets_are_told)
-            divergence = -self._log_prior(indices, condition).to(reconstruction.dtype)
-        return Elbo(reconstruction - divergence, reconstruction, divergence)
+        return self._elbo(x, condition)
 
     def diagnose(self, x: Tensor, condition: Tensor | None = None) -> CodeDiagnosis:
         """What codes are used for, over some data: rate, distortion, perplexity, dead codes."""
-        found = self.elbo(x, condition=condition)
-        indices = self.encode(x, self._for_nets(condition, self.prior))
-        counted = usage(indices, codes=self.quantiser.count, depth=self.quantiser.depth)
-        rate, distortion = (float(term.double().mean()) for term in (found.divergence, -found.reconstruction))
-        return CodeDiagnosis(rate, distortion, counted)
+        doors.check_data(self, x)
+        self.likelihood.check(x)
+        return self._diagnosed(x, condition)
 
     @torch.no_grad()
     def sample(
@@ -266,11 +267,15 @@ class VQVAE(nn.Module):
         Raises:
             ParameterError: If no prior was fitted, or an argument is out of range.
         """
+        if prior is not None:
+            check_part("prior", prior, ("condition", "sample"), "priors.Autoregressive(net, shape)")
         chosen: Any = self.prior if prior is None else prior
         if chosen is None:
             raise fail("prior", "fitted before codes are drawn", None, "Call vae.fit_prior(data).")
         seeds = streams(seed, integer("n", n, low=1))
-        condition = None if condition is None else condition.to(self.device)
+        if condition is not None:
+            wanted = chosen.condition if self.condition is None else self.condition
+            condition = cast("Tensor", check_condition(wanted, check_kind(condition), n)).to(self.device)
         for_nets = self._for_nets(condition, chosen)
         for_prior = None if chosen.condition is None else condition
         with at_rest([self]):
@@ -317,6 +322,27 @@ class VQVAE(nn.Module):
         kinds = f"{type(self.likelihood).__name__}, {prior}"
         return f"{type(self).__name__}({shown}{codes}, {kinds}, {size})"
 
+    @torch.no_grad()
+    def _indices(self, x: Tensor, condition: Tensor | None) -> Tensor:
+        with at_rest([self]):
+            return self.quantise(x, condition).indices
+
+    @torch.no_grad()
+    def _elbo(self, x: Tensor, condition: Tensor | None) -> Elbo:
+        nets_are_told = self._for_nets(condition, self.prior)
+        with at_rest([self]):
+            indices = self.quantise(x, nets_are_told).indices
+            reconstruction = self.log_prob(x, self.quantiser.lookup(indices), nets_are_told)
+            divergence = -self._log_prior(indices, condition).to(reconstruction.dtype)
+        return Elbo(reconstruction - divergence, reconstruction, divergence)
+
+    def _diagnosed(self, x: Tensor, condition: Tensor | None) -> CodeDiagnosis:
+        found = self._elbo(x, condition)
+        indices = self._indices(x, self._for_nets(condition, self.prior))
+        counted = usage(indices, codes=self.quantiser.count, depth=self.quantiser.depth)
+        rate, distortion = (float(term.double().mean()) for term in (found.divergence, -found.reconstruction))
+        return CodeDiagnosis(rate, distortion, counted)
+
     def _written(self, indices: Tensor, seeds: Tensor, condition: Tensor | None, rows: slice, noise: bool) -> Tensor:
         """The data of a block of samples."""
         told = None if condition is None else padded(condition[rows])
@@ -342,11 +368,6 @@ class VQVAE(nn.Module):
 
     def _told(self, net: nn.Module, x: Tensor, condition: Tensor | None) -> Tensor:
         return coding.told(net, x, check_condition(self.condition, condition, len(x)))
-
-    def _check(self, x: Tensor, *, values: bool = False) -> None:
-        coding.check_data(self.shape, x)
-        if values and self.images:
-            check_numbers(x, low=0, high=1)
 
     def _check_indices(self, indices: Tensor) -> None:
         if not isinstance(indices, Tensor) or indices.dtype != torch.int64:

@@ -69,26 +69,31 @@ def noise(seeds: Tensor, like: Tensor, *, more: int = 0) -> Tensor:
     return random.uniform(seeds[:, None], _STEP + more, place).reshape(like.shape).to(like.device)
 
 
-def check_numbers(x: Tensor, *, low: float = -math.inf, high: float = math.inf, cure: str = "") -> None:
+def check_numbers(x: Tensor, *, low: float = -math.inf, high: float = math.inf, cure: str = "", name: str = "x") -> None:
     """Checks that data are finite floating numbers in a range.
 
     Raises:
         ParameterError: If they are not in it.
         TypeParameterError: If they are integers, or no tensor.
     """
-    bounded = math.isfinite(low)
     if not isinstance(x, Tensor) or not x.is_floating_point():
         shown = x.dtype if isinstance(x, Tensor) else x
-        cure = "Call .float() / 255 on bytes." if bounded else "Call .float()."
-        raise fail_type("x", "a tensor of floating numbers", shown, cure)
+        raise fail_type(name, "a tensor of floating numbers", shown, _conversion(x, name, bounded=math.isfinite(low)))
     if not x.numel():
-        raise fail("x", "data of at least one number", tuple(x.shape))
+        raise fail(name, "data of at least one number", tuple(x.shape))
     least, largest = (float(value) for value in x.detach().aminmax())
     if not (math.isfinite(least) and math.isfinite(largest)):
-        raise fail("x", "finite", f"{int((~x.isfinite()).sum())} values that are NaN or infinite", "Clean the data.")
+        raise fail(name, "finite", f"{int((~x.isfinite()).sum())} values that are NaN or infinite", "Clean the data.")
     if least < low or largest > high:
         cure = "Divide by 255." if low == 0 <= least and 1 < largest <= 255 else cure
-        raise fail("x", f"in [{low:g}, {high:g}]", f"values from {least:g} to {largest:g}", cure)
+        raise fail(name, f"in [{low:g}, {high:g}]", f"values from {least:g} to {largest:g}", cure)
+
+
+def _conversion(x: object, name: str, *, bounded: bool) -> str:
+    """How data become floating numbers."""
+    if not isinstance(x, Tensor):
+        return "" if x is None else f"Call torch.as_tensor({name})."
+    return "Call .float() / 255 on bytes." if bounded else "Call .float()."
 
 
 def _precise(parameters: Tensor) -> Tensor:

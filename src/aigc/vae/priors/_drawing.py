@@ -16,7 +16,11 @@ def check_codes(z: Tensor, latent: int) -> None:
 
     Raises:
         ParameterError: If their last axis is not the latent one.
+        TypeParameterError: If they are no tensor.
     """
+    if not isinstance(z, Tensor):
+        cure = "" if z is None else "Call torch.as_tensor(z)."
+        raise fail_type("z", f"a tensor of codes of {latent} dimensions, (*, {latent})", z, cure)
     if not z.ndim or z.shape[-1] != latent:
         raise fail("z", f"codes of {latent} dimensions, (*, {latent})", tuple(z.shape))
 

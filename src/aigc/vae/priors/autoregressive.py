@@ -2,7 +2,7 @@ r"""A prior over discrete codes that draws them one by one, each given those bef
 
 import math
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -111,7 +111,7 @@ class Autoregressive(nn.Module):
             ParameterError: If indices have another shape or are out of range, or the condition is missing.
         """
         sequence = self._sequence(indices)
-        logits: Tensor = self.net(sequence, condition)
+        logits: Tensor = self.net(sequence, self._told(condition))
         logits = logits if logits.dtype == torch.float64 else logits.float()
         return logits.log_softmax(-1).gather(-1, sequence[..., None]).sum((-1, -2))
 
@@ -148,7 +148,7 @@ class Autoregressive(nn.Module):
         """
         device = self.net.start.device
         seeds = check_seeds(seeds).to(device)
-        told = check_condition(self.condition, condition, len(seeds))
+        told = self._told(check_condition(self.condition, condition, len(seeds)))
         told = None if told is None else told.to(device)
         filters = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
         found = seeds.new_empty(len(seeds), self.net.length)
@@ -168,6 +168,11 @@ class Autoregressive(nn.Module):
             last = draw.token
             drawn.append(last)
         return torch.stack(drawn, 1)
+
+    def _told(self, condition: Tensor | None) -> Tensor | None:
+        """A condition whose numbers are of the type of the weights."""
+        numbers = isinstance(condition, Tensor) and condition.is_floating_point()
+        return cast("Tensor", condition).to(self.net.start.dtype) if numbers else condition
 
     def _sequence(self, indices: Tensor) -> Tensor:
         """Indices in the order in which they are drawn, `(batch, length)`."""

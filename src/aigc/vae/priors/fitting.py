@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from aigc import random
-from aigc._checks import fail, integer
+from aigc._checks import fail, fail_type, integer, number
 from aigc.vae._clusters import centres, nearest
 from aigc.vae.priors.mixtures import FullMixture, Mixture
 
@@ -52,6 +52,9 @@ def fit_mixture(
         [-5.0, 5.0]
     """
     components, steps = integer("components", components, low=1), integer("steps", steps, low=1)
+    floor, tolerance = number("floor", floor, low=0), number("tolerance", tolerance, low=0)
+    if not isinstance(z, Tensor):
+        raise fail_type("z", f"at least {components} codes, (n, latent)", z)
     if z.ndim != 2 or len(z) < components or not z.shape[1]:
         raise fail("z", f"at least {components} codes, (n, latent)", tuple(z.shape))
     if not bool(z.isfinite().all()):

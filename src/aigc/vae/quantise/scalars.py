@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from aigc._checks import fail, integer
+from aigc._checks import fail, fail_type, integer
 from aigc.vae.quantise._rows import check_vectors
 from aigc.vae.quantise.gradients import straight
 from aigc.vae.quantise.results import Quantised, perplexity
@@ -50,6 +50,8 @@ class FSQ(nn.Module):
 
     def __init__(self, levels: Sequence[int]) -> None:
         super().__init__()
+        if isinstance(levels, str | bytes) or not isinstance(levels, Sequence):
+            raise fail_type("levels", "a sequence of numbers of levels", levels, "Say FSQ((8, 5, 5, 5)).")
         self.levels = tuple(integer("levels", level, low=2) for level in levels)
         if not self.levels:
             raise fail("levels", "at least one number of levels", levels)
