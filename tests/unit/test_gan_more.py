@@ -342,7 +342,8 @@ def test_the_average_is_that_of_its_formula() -> None:
 
 def test_a_step_of_the_discriminator_is_that_of_its_formula() -> None:
     """Of a linear one: the gradient of E D(G(z)) - E D(x) + gamma/2 |v|^2 is the difference of the means, and gamma v."""
-    gan = GAN(line(3, 2), line(2, 1), latent=3, loss=losses.Wasserstein(), penalties=[penalties.R1(0.5)]).double()
+    how: dict[str, Any] = {"loss": losses.Wasserstein(), "penalties": [penalties.R1(0.5)], "shape": (2,)}
+    gan = GAN(line(3, 2), line(2, 1), latent=3, **how).double()
     x, v = points(8).double(), gan.discriminator.weight.detach().clone()[0]
     fakes: list[Tensor] = []
     gan.generator.register_forward_hook(lambda net, inputs, out: fakes.append(out.detach()))
