@@ -52,4 +52,5 @@ def test_a_run_goes_on_at_the_rate_that_it_is_given(schedule: Any, tmp_path: Pat
     once = trained(1, 0.1)
     assert not torch.equal(once, torch.ones(1, 2))
     assert torch.equal(trained(2, 0.0), once)
-    assert not torch.equal(trained(3, 0.1), once)
+    assert torch.equal(trained(3, 0.0), once)
+    assert not torch.equal(trained(4, 0.1), once)

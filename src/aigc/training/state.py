@@ -84,6 +84,7 @@ class Run:
             "optimizers": optimizers,
             # To be compared, never imported.
             "kinds": {phase.name: type(phase.optimizer).__name__ for phase in self.phases},
+            "rates": {phase.name: phase.rates for phase in self.phases},
             "scalers": {phase.name: phase.scaler.state_dict() for phase in self.phases if phase.scaler is not None},
             "examples": {name: ema.examples for name, ema in self.averages.items()},
             "history": history,
@@ -141,9 +142,9 @@ class Run:
             ema.restore(_under(found.tensors, f"average.{name}."), found.config["examples"][name])
         for phase in self.phases:
             phase.optimizer.load_state_dict(_cut(_state_of(phase, found), phase.optimizer))
-            for group, rate in zip(phase.optimizer.param_groups, phase.rates, strict=True):
-                if group.get("initial_lr") != rate:  # another one than the run was begun with
-                    group["initial_lr"] = group["lr"] = rate
+            if found.config.get("rates", {}).get(phase.name, list(phase.rates)) != list(phase.rates):
+                for group, rate in zip(phase.optimizer.param_groups, phase.rates, strict=True):
+                    group["lr"] = rate  # another one than this run had before; else what it had at the end
             if phase.scaler is not None:
                 phase.scaler.load_state_dict(found.config["scalers"][phase.name])
 
