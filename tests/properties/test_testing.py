@@ -258,3 +258,8 @@ def test_the_longest_vocabularies_are_there_when_asked_for() -> None:
 def test_what_cannot_be_checked_is_no_broken_law(call: Any, words: str) -> None:
     with pytest.raises(ParameterError, match=words):
         call()
+
+
+def test_a_filter_that_returns_no_logits_breaks_the_first_law() -> None:
+    with pytest.raises(AssertionError, match="returns floating logits of the shape"):
+        check_filter(lambda x: 3)

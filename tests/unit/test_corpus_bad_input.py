@@ -162,17 +162,19 @@ def test_tokens_of_a_tokenizer_are_compared_with_a_tokenizer(tmp_path: Path) -> 
         tokens.check_tokenizer(3)
 
 
-@pytest.mark.parametrize("end", [3, 0])
-def test_the_end_is_in_no_document(end: int, tmp_path: Path) -> None:
-    given = [Document("ab", name="first"), Document("bca", name="second")]
+@pytest.mark.parametrize(("end", "name"), [(1, "first"), (2, "first"), (3, "second"), (4, "long"), (0, None)])
+def test_the_end_is_in_no_document(end: int, name: str | None, tmp_path: Path) -> None:
+    given = [Document("ab", name="first"), Document("bca", name="second"), Document("d" + "b" * 2**17, name="long")]
     how = {"tokenizer": codes, "end": end, "vocabulary": 27}
-    if end:
-        with pytest.raises(DataError, match="'second' must not have the token that ends documents, 3"):
+    if name is not None:
+        with pytest.raises(
+            DataError, match=rf"'{name}' must not have the token that ends documents, {end}, .* give a token"
+        ):
             write_tokens(given, tmp_path / "tokens", **how)
         assert not [*tmp_path.iterdir()]
     else:
         tokens = write_tokens(given, tmp_path / "tokens", **how)
-        assert all(tokens.end not in tokens[i] for i in range(2))
+        assert [tokens[i].tolist() for i in range(2)] == [[1, 2], [2, 3, 1]]
 
 
 def test_what_looks_like_the_end_in_a_text_is_text(tmp_path: Path) -> None:

@@ -193,6 +193,7 @@ def _status(x: Tensor) -> Tensor:
 def _keeps_the_shape(f: Filter, x: Tensor) -> None:
     """A filter returns floating logits of the shape that it was given."""
     y = f(x.clone())
+    assert isinstance(y, Tensor), f"it returned {y!r}"
     assert y.shape == x.shape
     assert y.is_floating_point()
 

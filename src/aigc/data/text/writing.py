@@ -98,11 +98,11 @@ def _written(corpus: Iterable[Document], folder: Path, made: Encoder, reporter: 
         boundaries.write(bytes(8))
         digest, count, tokens, before, characters, size = hashlib.sha256(), 0, 0, 0, 0, 0
         for batch in _batches(corpus):
-            for (text, document), found in zip(batch, made.encode([text for text, _ in batch]), strict=True):
-                array = made.checked(found, text[:20] if document is None else document.name)
+            for (_, document, last), found in zip(batch, made.encode([text for text, *_ in batch]), strict=True):
+                array = made.checked(found, document.name)
                 ids.write(array.astype(dtype).tobytes())
                 tokens += len(array)
-                if document is None:
+                if not last:
                     continue
                 entry = _entry(document, tokens - before)
                 documents.write(json.dumps(asdict(entry), ensure_ascii=False).encode() + b"\n")
@@ -135,7 +135,7 @@ def _entry(document: Document, tokens: int) -> Entry:
     )
 
 
-_Piece = tuple[str, Document | None]  # a text to encode, and the document that it is the last of
+_Piece = tuple[str, Document, bool]  # a text to encode, the document that it is of, and whether it is the last of that
 
 
 def _batches(corpus: Iterable[Document]) -> Iterator[list[_Piece]]:
@@ -144,7 +144,7 @@ def _batches(corpus: Iterable[Document]) -> Iterator[list[_Piece]]:
     for document in corpus:
         cut = list(pieces(document.text, _PIECE))
         for number, piece in enumerate(cut, start=1):
-            batch.append((piece, document if number == len(cut) else None))
+            batch.append((piece, document, number == len(cut)))
             size += len(piece)
             if size >= _BATCH:
                 yield batch
