@@ -11,7 +11,7 @@ from typing import Any
 
 from aigc.errors import ParameterError, TypeParameterError
 
-__all__ = ["fail", "fail_type", "function", "integer", "known", "number", "positive", "sequence"]
+__all__ = ["encodable", "fail", "fail_type", "flag", "function", "integer", "known", "number", "positive", "sequence"]
 
 
 def _shown(value: object) -> str:
@@ -68,6 +68,22 @@ def positive(name: str, value: object, *, of: str = "a number", cure: str = "") 
     if not value > 0:
         raise fail(name, f"{of} above 0", value, cure)
     return float(value)
+
+
+def encodable(name: str, value: str) -> str:
+    """Checks that a string has no half of a surrogate pair, for which there are no bytes and no tokens."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise fail(name, "text without lone surrogates", value, "Decode it with errors='replace'.") from None
+    return value
+
+
+def flag(name: str, value: object) -> bool:
+    """Checks a switch: True or False, not what Python would take for one of them."""
+    if not isinstance(value, bool):
+        raise fail_type(name, "True or False", value)
+    return value
 
 
 def function(name: str, value: object, condition: str) -> None:

@@ -11,9 +11,12 @@ __all__ = ["path_of", "write_whole"]
 
 def path_of(name: str, value: object) -> Path:
     """Checks a path."""
-    if not isinstance(value, str | os.PathLike) or isinstance(value, bytes):
+    place = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(place, str):
         raise fail_type(name, "a path, as a string or a pathlib.Path", value)
-    return Path(value)
+    if not place:
+        raise fail(name, "a path, and not empty", value, "Say '.' for the current folder.")
+    return Path(place)
 
 
 def write_whole(path: str | Path, data: bytes) -> None:

@@ -9,8 +9,9 @@ import torch
 from hypothesis import find, given
 from torch import Tensor
 
+from aigc.errors import ParameterError
 from aigc.kernels import Draw
-from aigc.sampling import Categorical, Noise, Temperature, TopK
+from aigc.sampling import Categorical, Mirostat, Noise, RepetitionPenalty, Temperature, TopK, chain
 from aigc.testing import FILTER_LAWS, SAMPLER_LAWS, TRUNCATION_LAWS, check_filter, check_sampler, chi_square, z_score
 from aigc.testing.strategies import DTYPES, logits
 
@@ -225,3 +226,40 @@ def test_what_goes_wrong_in_practice_is_among_them(wanted: Any) -> None:
 
 def test_the_longest_vocabularies_are_there_when_asked_for() -> None:
     assert find(logits(most=262_144), lambda x: x.shape[1] == 262_144).shape[1] == 262_144
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: check_filter(3), "f must be a filter"),
+        (lambda: check_filter(None), "f must be a filter"),
+        (lambda: check_filter(Temperature), "f must be a filter"),
+        (lambda: check_filter(Mirostat(3.0)), "f must be a filter.*there is check_sampler"),
+        (lambda: check_filter(RepetitionPenalty(1.2)), "f must be a filter.*there is check_sampler"),
+        (lambda: check_filter(Temperature(torch.tensor([1.0, 2.0]))), "f must be of plain numbers, the same for all rows"),
+        (lambda: check_filter(chain(TopK(torch.tensor([1, 2])))), "f must be of plain numbers"),
+        (lambda: check_filter(TopK(3), truncation="no"), "truncation must be True or False"),
+        (lambda: check_filter(TopK(3), examples=0), "examples must be an integer of at least 1"),
+        (lambda: check_filter(TopK(3), vocabulary=0), "vocabulary must be an integer of at least 1"),
+        (lambda: check_sampler(3), "sampler must be"),
+        (lambda: check_sampler(Temperature(torch.tensor([1.0, 2.0]))), "sampler must be of plain numbers"),
+        (lambda: check_sampler(Mirostat(torch.tensor([1.0, 2.0]))), "sampler must be of plain numbers"),
+        (lambda: check_sampler(TopK(3), examples=0), "examples must be"),
+        (lambda: check_sampler(TopK(3), vocabulary=0), "vocabulary must be"),
+        (lambda: check_sampler(TopK(3), draws=0), "draws must be"),
+        (lambda: check_sampler(TopK(3), alpha=2), "alpha must be"),
+        (lambda: check_sampler(TopK(3), alpha=math.nan), "alpha must be"),
+        (lambda: check_sampler(TopK(3), alpha=0.0), "alpha must be strictly between 0 and 1"),
+        (lambda: check_sampler(TopK(3), law=3), "law must be a function"),
+        (lambda: check_sampler(TopK(3), law=lambda x: [1.0], examples=1, draws=9), "law must be a function that returns"),
+        (lambda: check_sampler(TopK(3), law=lambda x: x[:1], examples=1, draws=9), r"of shape \(50,\), got \(1,\)"),
+    ],
+)
+def test_what_cannot_be_checked_is_no_broken_law(call: Any, words: str) -> None:
+    with pytest.raises(ParameterError, match=words):
+        call()
+
+
+def test_a_filter_that_returns_no_logits_breaks_the_first_law() -> None:
+    with pytest.raises(AssertionError, match="returns floating logits of the shape"):
+        check_filter(lambda x: 3)

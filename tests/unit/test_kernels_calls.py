@@ -44,6 +44,7 @@ def test_a_checked_row_that_is_bad_is_an_error_that_names_it(value: float, sente
         ([[0.0]], "floating"),
         (torch.zeros(()), "at least one token"),
         (torch.zeros(2, 0), "at least one token"),
+        (torch.eye(3).to_sparse(), r"dense, got torch\.sparse_coo\. Call logits\.to_dense"),
     ],
 )
 def test_logits_of_the_wrong_kind(logits: Tensor, match: str) -> None:
@@ -188,3 +189,10 @@ def test_the_kernels_compile_for_gpus_that_are_not_here(capability: int, tmp_pat
     spilt = [line for line in lines if " 0 bytes of stack" not in line]
     few = [line.startswith("cut_slices") and "strided" in line and capability == 80 for line in spilt]
     assert all(few), done.stdout  # of logits with strides, on an A100, some numbers do not find a register
+
+
+@pytest.mark.parametrize("device", [None, 2.5, [], "abacus"])
+def test_what_is_no_device(device: object) -> None:
+    for call in (kernels.backend, kernels.unavailable):
+        with pytest.raises(ParameterError, match="device must be a device of torch"):
+            call(device)  # type: ignore[arg-type]  # that is what is tested

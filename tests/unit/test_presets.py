@@ -228,6 +228,13 @@ def test_suppressed_tokens_are_banned() -> None:
         (lambda: preset("mlx", xtc_special_tokens=[1]), "xtc_special_tokens of mlx"),
         (lambda: preset("mlx", repetition_penalty=-1.0), "repetition_penalty of mlx"),
         (lambda: preset("mlx", defaults=1), "defaults must be a bool"),
+        (lambda: preset(["vllm"]), "system must be one of 'transformers', 'vllm'"),
+        (lambda: preset(None), "system must be one of 'transformers', 'vllm'"),
+        (lambda: preset("vllm", logit_bias=3), "logit_bias of vllm must be a dict"),
+        (lambda: preset("vllm", logit_bias="ab"), "logit_bias of vllm must be a dict"),
+        (lambda: preset("vllm", logit_bias=torch.ones(2, 2)), "logit_bias of vllm must be a dict"),
+        (lambda: preset("vllm", logit_bias=[([1], 2.0)]), "logit_bias of vllm must be a dict"),
+        (lambda: preset("vllm", logit_bias=[(([1],), 2.0)]), "logit_bias of vllm must be a dict"),
     ],
 )
 def test_what_a_system_refuses_is_an_error_that_names_it(make: Callable[[], object], words: str) -> None:
@@ -238,3 +245,9 @@ def test_what_a_system_refuses_is_an_error_that_names_it(make: Callable[[], obje
 def test_a_wrong_type_is_a_type_error() -> None:
     with pytest.raises(TypeParameterError, match="top_k of vllm"):
         preset("vllm", top_k=2.5)
+
+
+def test_no_bias_is_no_filter() -> None:
+    for biases in ({}, [], None):
+        assert preset("vllm", logit_bias=biases) == preset("vllm")
+    assert preset("vllm", logit_bias=[(3, 1.5)]) == preset("vllm", logit_bias={"3": 1.5}) != preset("vllm")

@@ -312,3 +312,14 @@ def test_zero_temperature_is_greedy_and_may_repeat() -> None:
     """Not an error: rows of temperature 0 may share a call with others, so n > 1 is the caller's choice."""
     out = GEN.generate("abc", n=2, max_new_tokens=4, sampler=Temperature(0.0))
     assert out[0].text == out[1].text == GEN.generate("abc", max_new_tokens=4, sampler=Greedy())[0].text
+
+
+def test_strings_that_no_tokenizer_takes() -> None:
+    gen = aigc.Generator(tiny.model("llama"), tiny.tokenizer())
+    for call in (
+        lambda: aigc.text.detect("a\ud800", bytes(16), tokenizer=gen.tokenizer),
+        lambda: gen.generate("a", sampler=aigc.sampling.LogitBias({"\ud800": 1.0}), max_new_tokens=1),
+        lambda: gen.generate("a", sampler=aigc.sampling.ForcedPrefix("\ud800"), max_new_tokens=1),
+    ):
+        with pytest.raises(ParameterError, match="must be text without lone surrogates"):
+            call()

@@ -73,6 +73,18 @@ def test_bad_input_is_refused_in_words(texts: object, options: dict, words: str)
         (lambda t: t.divergence_frontier(torch.zeros(2), torch.ones(2)), "sum above 0"),
         (lambda t: t.divergence_frontier(torch.ones(2), torch.ones(3)), "2 outcomes"),
         (lambda t: t.divergence_frontier(torch.ones(2), torch.ones(2), scaling=0.0), "above 0"),
+        (lambda t: t.distinct_n(["a b"], n=1, tokenize=3), "tokenize must be a function"),
+        (lambda t: t.repetition(["a b"], n=1, tokenize=None), "tokenize must be a function"),
+        (lambda t: t.lengths(["a b"], tokenize=3), "tokenize must be a function"),
+        (lambda t: t.ngram_entropy(["a b"], tokenize=len), "got 3 of type int. That is what it returned"),
+        (lambda t: t.lengths(["a b"], tokenize=len), "got 3 of type int. That is what it returned"),
+        (lambda t: t.self_bleu([[1, [2]], [1]]), r"texts\[0\] must be of units that have a hash"),
+        (lambda t: t.distinct_n([[1], [[2]]], n=1), r"texts\[1\] must be of units that have a hash"),
+        (lambda t: t.distinct_n(["a"], n=1, tokenize=lambda text: [{}]), r"texts\[0\] must be of units that have a hash"),
+        (lambda t: t.lengths([3]), r"texts\[0\] must be a string or a sequence of units"),
+        (lambda t: t.lengths(["a"], quantiles=0.5), "quantiles must be a sequence .* Put one into a list"),
+        (lambda t: t.lengths(["a"], quantiles="0.5"), "quantiles must be a sequence"),
+        (lambda t: t.mauve(torch.zeros(9, 2), torch.zeros(9, 2), standardise="x"), "standardise must be True or False"),
         (lambda t: OverlapIndex("text"), "list"),
         (lambda t: OverlapIndex([b"text"]), "a string"),
         (lambda t: OverlapIndex(["text"], n=0), "at least 1"),
@@ -83,3 +95,48 @@ def test_bad_input_is_refused_in_words(texts: object, options: dict, words: str)
 def test_metrics_refuse_in_words(call, words: str) -> None:
     with pytest.raises(errors.ParameterError, match=words):
         call(metrics.text)
+
+
+def test_errors_of_a_function_of_the_user_are_the_users() -> None:
+    def broken(text: str) -> list[str]:
+        raise TypeError("mine")
+
+    with pytest.raises(TypeError, match="mine") as found:
+        metrics.text.distinct_n(["a"], tokenize=broken)
+    assert not isinstance(found.value, errors.AigcError)
+
+
+@pytest.mark.parametrize(
+    ("texts", "rule", "shown"),
+    [
+        (["a b", "b a"], "words", "by words"),
+        ([[1, 2], [2, 1]], "given", "as given"),
+        (["a b", [1, 2]], "words or given", "by words or"),
+    ],
+)
+def test_results_say_how_texts_were_cut(texts: list, rule: str, shown: str) -> None:
+    t = metrics.text
+    found = (
+        t.distinct_n(texts, n=1),
+        t.ngram_entropy(texts),
+        t.self_bleu(texts),
+        t.repetition(texts, n=1),
+        t.lengths(texts),
+    )
+    for one in found:
+        assert one.rule == rule
+        assert f"4 units {shown}" in str(one)
+
+
+@pytest.mark.parametrize("options", [{"resamples": 5}, {"confidence": 2.0}, {"seed": "a"}])
+@pytest.mark.parametrize("held", [TEXTS, [" ".join(TEXTS)]])
+def test_how_intervals_are_found_is_checked_before_anything_is_written(
+    held: list[str], options: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def score(*_: object, **__: object) -> None:
+        raise AssertionError("scored before the arguments were checked")
+
+    monkeypatch.setattr(aigc.Generator, "score", score)
+    monkeypatch.setattr(aigc.Generator, "generate", score)
+    with pytest.raises(errors.ParameterError, match=next(iter(options))):
+        evaluate(GEN, held, **{**HOW, **options})

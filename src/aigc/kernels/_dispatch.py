@@ -67,6 +67,8 @@ def check_logits(logits: Any) -> None:
         raise fail_type("logits", "a floating tensor", logits, "Call torch.as_tensor.")
     if not logits.is_floating_point():
         raise fail("logits", "a floating tensor", logits.dtype, "Call logits.float().")
+    if logits.layout is not torch.strided:
+        raise fail("logits", "dense", logits.layout, "Call logits.to_dense().")
     if not logits.ndim or not logits.shape[-1]:
         raise fail("logits", "of shape (*rows, vocab) with at least one token", tuple(logits.shape), "Add a dimension.")
 
@@ -75,7 +77,7 @@ def unavailable(device: str | torch.device) -> str:
     """Says in a sentence why the Triton path cannot run on a device; empty if it can."""
     try:
         found = torch.device(device)
-    except RuntimeError:
+    except (RuntimeError, TypeError):
         raise fail("device", "a device of torch", device) from None
     return _unavailable(found.type, found.index)
 

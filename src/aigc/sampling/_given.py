@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, SupportsIndex
 
 from aigc._checks import fail_type, integer
 from aigc.sampling._numbers import check
@@ -66,11 +66,18 @@ def nucleus(p: float | None) -> list[Part]:
 def bias(given: Given) -> list[Part]:
     """Biases by id, which may be written in digits; as a dict or as pairs; False bans."""
     biases = given.get("logit_bias")
-    if not biases:
+    if biases is None:
         return []
+    name, wanted = given.named("logit_bias"), "a dict from tokens to numbers, or pairs of them"
+    if isinstance(biases, str | bytes) or not isinstance(biases, Mapping | Sequence):
+        raise fail_type(name, wanted, biases)
     pairs = list(biases.items() if isinstance(biases, Mapping) else biases)
-    if not all(isinstance(pair, Sequence) and len(pair) == 2 for pair in pairs):
-        raise fail_type(given.named("logit_bias"), "a dict from tokens to numbers, or pairs of them", biases)
+    if not all(
+        isinstance(pair, Sequence) and len(pair) == 2 and isinstance(pair[0], str | SupportsIndex) for pair in pairs
+    ):
+        raise fail_type(name, wanted, biases)
+    if not pairs:
+        return []
     numbers = [(token, -math.inf if number is False else number) for token, number in pairs]
     digits = [isinstance(token, str) and token.isdecimal() for token, _ in pairs]
     return [LogitBias({int(token) if id else token: number for id, (token, number) in zip(digits, numbers, strict=True)})]

@@ -57,6 +57,8 @@ def preset(system: str, *, defaults: bool = False, **parameters: Any) -> Chain:
         >>> preset("llama.cpp", defaults=True)
         chain(TopK(40), TopP(0.95), MinP(0.05), Temperature(0.8))
     """
+    if not isinstance(system, str):
+        raise fail_type("system", f"one of {', '.join(map(repr, _SYSTEMS))}", system)
     if system not in _SYSTEMS:
         raise fail("system", f"one of {', '.join(map(repr, _SYSTEMS))}", system)
     if not isinstance(defaults, bool):

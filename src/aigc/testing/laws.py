@@ -13,8 +13,11 @@ import torch
 from torch import Tensor
 
 from aigc import kernels
+from aigc._checks import fail, fail_type, flag, function, integer, number
+from aigc.errors import ParameterError
 from aigc.kernels import Draw, Status
 from aigc.sampling import Filter, Noise, Sampler, as_sampler, select
+from aigc.sampling.parts import check_rows
 from aigc.testing import strategies
 from aigc.testing.fit import chi_square
 
@@ -42,6 +45,7 @@ def check_filter(f: Filter, *, truncation: bool = False, vocabulary: int | None 
 
     Raises:
         AssertionError: If a law is broken; it says which, and notes show on which logits.
+        ParameterError: If that is no filter without memory, has parameters per row, or another argument is out of range.
 
     Example:
         >>> from aigc.sampling import TopK
@@ -55,6 +59,11 @@ def check_filter(f: Filter, *, truncation: bool = False, vocabulary: int | None 
         ...     print(error)
         exactly_three breaks the law that a truncation keeps what is as large as what it keeps.
     """
+    if isinstance(f, type) or not callable(f):
+        cure = "For samplers, and for filters with memory, there is check_sampler."
+        raise fail_type("f", "a filter, which maps logits to logits", f, cure)
+    flag("truncation", truncation)
+    _check_arguments("f", f, vocabulary, examples)
     rows = strategies.logits(columns=vocabulary, bad=True)
     # Whole numbers tie often, and no sum of theirs depends on the order that it is taken in by enough to tell.
     whole = strategies.logits(columns=vocabulary).map(lambda x: (x.float().clamp(-50, 50).round() + 0.0).to(x.dtype))
@@ -89,6 +98,7 @@ def check_sampler(
 
     Raises:
         AssertionError: If a law is broken; it says which.
+        ParameterError: If that is no sampler, has parameters per row, or another argument is out of range.
 
     Example:
         >>> from aigc.sampling import Temperature
@@ -100,6 +110,11 @@ def check_sampler(
         Categorical breaks the law that a sampler draws by the law that it was given.
     """
     whole = as_sampler(sampler)
+    _check_arguments("sampler", whole, vocabulary, examples)
+    integer("draws", draws, low=1, cure="Take 20_000.")
+    if not 0 < number("alpha", alpha, low=0, high=1) < 1:
+        raise fail("alpha", "strictly between 0 and 1", alpha, "Take 1e-6.")
+    function("law", law, "a function from logits to probabilities, or None")
     for one in SAMPLER_LAWS:
         _try(one, whole, examples, strategies.logits(columns=vocabulary, bad=True), strategies.seeds())
     generator = torch.Generator().manual_seed(0)
@@ -111,7 +126,28 @@ def check_sampler(
             _as_claimed(draw, len(logits), alpha / tests)
         if law is not None:
             with _named(whole, _by_law):
-                _by_law(draw, law(logits), alpha / tests)
+                _by_law(draw, _lawful(law(logits), logits), alpha / tests)
+
+
+def _check_arguments(name: str, subject: object, vocabulary: int | None, examples: int) -> None:
+    """Checks what both checks take."""
+    try:
+        check_rows(subject, None)
+    except ParameterError:
+        cure = "Batches of any size are tried."
+        raise fail(name, "of plain numbers, the same for all rows", subject, cure) from None
+    if vocabulary is not None:
+        integer("vocabulary", vocabulary, low=1)
+    integer("examples", examples, low=1)
+
+
+def _lawful(found: object, logits: Tensor) -> Tensor:
+    """Checks what a law returned."""
+    if not isinstance(found, Tensor):
+        raise fail_type("law", "a function that returns probabilities, a tensor", found)
+    if found.shape != logits.shape:
+        raise fail("law", f"a function that returns probabilities of shape {tuple(logits.shape)}", tuple(found.shape))
+    return found
 
 
 def _try(law: Callable[..., None], subject: object, examples: int, *batches: SearchStrategy[Any]) -> None:
@@ -157,6 +193,7 @@ def _status(x: Tensor) -> Tensor:
 def _keeps_the_shape(f: Filter, x: Tensor) -> None:
     """A filter returns floating logits of the shape that it was given."""
     y = f(x.clone())
+    assert isinstance(y, Tensor), f"it returned {y!r}"
     assert y.shape == x.shape
     assert y.is_floating_point()
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from aigc._checks import fail_type
+from aigc._checks import encodable, fail_type
 from aigc.sampling import Detection
 from aigc.sampling import detect as detect_ids
 from aigc.text.turns import lock_of
@@ -26,7 +26,7 @@ def detect(text: str, key: bytes, *, tokenizer: "PreTrainedTokenizerBase", windo
         window: As for `Watermark`.
 
     Raises:
-        ParameterError: If the key is too short or too long.
+        ParameterError: If the key is too short or too long, or the text has lone surrogates.
 
     Example:
         >>> import aigc
@@ -38,6 +38,7 @@ def detect(text: str, key: bytes, *, tokenizer: "PreTrainedTokenizerBase", windo
     """
     if not isinstance(text, str):
         raise fail_type("text", "a string", text, "For token ids there is aigc.sampling.detect.")
+    encodable("text", text)
     if not callable(tokenizer):
         raise fail_type("tokenizer", "the model's tokenizer", tokenizer, "Give gen.tokenizer.")
     with lock_of(tokenizer):

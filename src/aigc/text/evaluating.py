@@ -10,7 +10,7 @@ from aigc._checks import fail, fail_type, integer
 from aigc.data.text import Document
 from aigc.metrics import Features
 from aigc.metrics import text as measures
-from aigc.random import check_seed
+from aigc.metrics.text._bootstrap import check_resampling
 from aigc.text.cautions import cautions
 from aigc.text.evaluation import Evaluation, Example, Judged, Sketch
 from aigc.text.generator import Generator
@@ -113,7 +113,8 @@ def evaluate(
     held = _texts(texts)
     models = [_generator("gen", gen), *([] if against is None else [_generator("against", against)])]
     integer("samples", samples, low=2), integer("max_new_tokens", max_new_tokens, low=8)
-    integer("opening", opening, low=1), check_seed("seed", seed)
+    integer("opening", opening, low=1)
+    check_resampling(confidence, resamples, seed)  # before hours of writing
     if len(held) == 1 and against is not None:
         raise fail("texts", "at least 2 to compare two models", 1, "Cut it into parts that may count as documents.")
     chosen = passages(held, count=samples, opening=opening, reach=max_new_tokens)

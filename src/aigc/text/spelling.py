@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
+from aigc._checks import encodable
 from aigc.errors import ModelError
 from aigc.text._transformers import Vocabulary
 from aigc.text.turns import lock_of
@@ -48,7 +49,12 @@ class Spelling:
         ]
 
     def encode(self, text: str) -> list[int]:
-        """The ids of a text, without special tokens."""
+        """The ids of a text, without special tokens.
+
+        Raises:
+            ParameterError: If it has lone surrogates.
+        """
+        encodable("a string of the sampler", text)
         with lock_of(self._vocabulary.tokenizer):
             ids: list[int] = self._vocabulary.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
             return ids

@@ -35,16 +35,25 @@ class Encoder:
     json: str
 
     def checked(self, ids: Sequence[int], name: str) -> Ids:
-        """Ids as an array, all of the vocabulary.
+        """Ids as an array, all of the vocabulary, and none of them the end.
 
         Raises:
-            DataError: If one is not; it names the document.
+            DataError: If it is not so; it names the document.
         """
-        found = np.asarray(ids, dtype=np.int64).reshape(-1)
+        try:
+            given = np.asarray(ids).reshape(-1)
+        except ValueError:  # sequences of different lengths
+            given = np.array([None])
+        if len(given) and given.dtype.kind not in "iu":
+            raise DataError(f"the tokenizer must give ids, which are integers, got {str(ids)[:40]!r} in document {name!r}.")
+        found = given.astype(np.int64, copy=False)
         if len(found) and not 0 <= int(found.min()) <= int(found.max()) < self.vocabulary:
             bad = next(int(x) for x in found if not 0 <= x < self.vocabulary)
             what = f"the tokenizer must give ids in [0, {self.vocabulary}), got {bad} in document {name!r}"
             raise DataError(f"{what}. It does not fit its vocabulary: give the vocabulary= that it has.")
+        if (found == self.end).any():
+            cure = "Take what it is made of out of the text, or give a token as end= that texts do not have."
+            raise DataError(f"document {name!r} must not have the token that ends documents, {self.end}, in it. {cure}")
         return found
 
 

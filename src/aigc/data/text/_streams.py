@@ -19,6 +19,7 @@ __all__ = ["LARGEST", "Stamp", "check_encoding", "decoded", "lines", "stamp"]
 LARGEST = 2**26  # bytes of one document, which is in memory several times while it is cleaned
 _BOM = codecs.BOM_UTF8
 _PIECE = 2**20
+_GIVE = "Give the encoding it has, or leave such files out with skip_unreadable=True."
 
 
 class Stamp(NamedTuple):
@@ -45,7 +46,7 @@ def check_encoding(name: object) -> str:
         found = codecs.lookup(name)
     except (LookupError, ValueError):
         raise fail("encoding", "one that Python knows", name, 'Examples: "utf-8", "gb18030", "latin-1".') from None
-    if not getattr(found, "_is_text_encoding", True):
+    if not getattr(found, "_is_text_encoding", True) or found.name == "undefined":
         raise fail("encoding", "an encoding of text", name)
     return "utf-8" if found.name in ("utf-8", "utf-8-sig") else found.name
 
@@ -66,6 +67,8 @@ def lines(files: Files, index: int, encoding: str) -> Iterator[bytes]:
             yield from _plain(stream, where) if encoding == "utf-8" else _transcoded(stream, encoding, where)
     except UnicodeDecodeError as error:
         raise undecodable(where, _first_bad(files, index, encoding) or error, encoding) from error
+    except UnicodeError as error:  # no byte order mark, half of a surrogate pair, and what else a codec says of the whole
+        raise DataError(f"{where} cannot be decoded as {encoding}: {error}. {_GIVE}") from error
     except (OSError, zipfile.BadZipFile, zlib.error, EOFError, KeyError, RuntimeError) as error:
         if isinstance(error, FileNotFoundError):
             raise DataNotFoundError(f"{where} is gone; it was there before.") from None
@@ -100,7 +103,7 @@ def undecodable(where: str, found: _At | UnicodeDecodeError, encoding: str) -> D
     """The error of a byte that cannot be decoded."""
     at = found if isinstance(found, _At) else _At(found.start, found.object[found.start])
     what = f"{where} cannot be decoded as {encoding}: byte 0x{at.byte:02x} at offset {at.offset}"
-    return DataError(f"{what}. Give the encoding it has, or leave such files out with skip_unreadable=True.")
+    return DataError(f"{what}. {_GIVE}")
 
 
 def _opened(files: Files, index: int, stack: ExitStack) -> IO[bytes]:
@@ -128,15 +131,15 @@ def _plain(stream: IO[bytes], where: str) -> Iterator[bytes]:
 
 
 def _transcoded(stream: IO[bytes], encoding: str, where: str) -> Iterator[bytes]:
-    reader = io.TextIOWrapper(stream, encoding=encoding, newline="\n")
     first = True
-    while line := reader.readline(LARGEST + 1):
-        if len(line) > LARGEST:
-            raise DataError(f"{where} has a line of more than {LARGEST} characters. Break it into several.")
-        if first:
-            line = line.removeprefix("\ufeff")
-        first = False
-        yield line.encode()
+    with io.TextIOWrapper(stream, encoding=encoding, newline="\n") as reader:
+        while line := reader.readline(LARGEST + 1):
+            if len(line) > LARGEST:
+                raise DataError(f"{where} has a line of more than {LARGEST} characters. Break it into several.")
+            if first:
+                line = line.removeprefix("\ufeff")
+            first = False
+            yield line.encode()
 
 
 def _first_bad(files: Files, index: int, encoding: str) -> _At | None:

@@ -65,6 +65,11 @@ class Corpus:
     skipped: tuple[Skipped, ...] = ()
     history: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        if isinstance(self.documents, str | Iterator) or not isinstance(self.documents, Iterable):
+            cure = "Read files by aigc.data.texts(path); give what is in memory to Corpus.of()."
+            raise fail_type("documents", "Documents that can be run through again and again", self.documents, cure)
+
     @classmethod
     def of(cls, documents: Sequence[str | Document]) -> "Corpus":
         """Makes a corpus of what is in memory; strings are named by their numbers.
@@ -155,6 +160,8 @@ class Corpus:
         """
         if found is None:
             found = self.duplicates(near=near, run=run, hashes=hashes, seed=seed)
+        if not isinstance(found, Duplicates):
+            raise fail_type("found", "what duplicates() of this corpus returned", found, "A similarity is near=0.8.")
         if self.count is not None and self.count != found.documents:
             raise fail("found", f"the duplicates of this corpus of {self.count} documents", f"those of {found.documents}")
         made = self._made(_Kept(self.documents, found.kept), f"without_duplicates(near={found.near})")

@@ -1,13 +1,14 @@
 """A document: a text, and what is known of it."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from aigc._checks import fail, fail_type
+from aigc.errors import ParameterError
 
-__all__ = ["Document", "Turn", "as_document"]
+__all__ = ["Document", "Turn", "as_document", "documents_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,9 @@ class Turn:
         role: Who, for instance `"user"`; of a pair of fields, the field's name.
         content: The words.
 
+    Raises:
+        TypeParameterError: If one is no string.
+
     Example:
         >>> Turn("user", "Hello")
         Turn(role='user', content='Hello')
@@ -25,6 +29,12 @@ class Turn:
 
     role: str
     content: str
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.role, str):
+            raise fail_type("role", "a string", self.role)
+        if not isinstance(self.content, str):
+            raise fail_type("content", "a string", self.content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +50,7 @@ class Document:
         turns: Of a conversation, or of an instruction and its answer; empty for plain text.
 
     Raises:
-        ParameterError: If the text has half of a surrogate pair.
+        ParameterError: If an argument has another type, or the text or a turn has half of a surrogate pair.
 
     Example:
         >>> Document("床前明月光", name="静夜思", fields={"author": "李白"}).sha256[:8]
@@ -55,13 +65,30 @@ class Document:
     turns: tuple[Turn, ...] = ()
 
     def __post_init__(self) -> None:
-        if not isinstance(self.text, str):
-            raise fail_type("text", "a string", self.text)
-        halves = unpaired(self.text)
-        if halves is not None:
-            raise fail(
-                "text", "without halves of surrogate pairs", self.text[halves], "Replace them; no file can hold them."
-            )
+        # Corpora have millions: what is right is seen at once.
+        strings = isinstance(self.text, str) and isinstance(self.name, str) and isinstance(self.source, str)
+        licensed = self.licence is None or isinstance(self.licence, str)
+        fields = type(self.fields) is dict or isinstance(self.fields, Mapping)
+        if not (strings and licensed and fields and isinstance(self.turns, tuple)):
+            raise self._wrong()
+        if not self.text.isascii():
+            _check_halves("text", self.text)
+        for place, turn in enumerate(self.turns):
+            if not isinstance(turn, Turn):
+                raise fail_type(f"turns[{place}]", "a Turn", turn)
+            if not turn.content.isascii():
+                _check_halves(f"turns[{place}]", turn.content)
+
+    def _wrong(self) -> ParameterError:
+        """The error of what has another type."""
+        for name in ("text", "name", "source"):
+            if not isinstance(getattr(self, name), str):
+                return fail_type(name, "a string", getattr(self, name))
+        if self.licence is not None and not isinstance(self.licence, str):
+            return fail_type("licence", "a string or None", self.licence)
+        if not isinstance(self.fields, Mapping):
+            return fail_type("fields", "a mapping", self.fields)
+        return fail_type("turns", "a tuple of Turns", self.turns)
 
     @property
     def sha256(self) -> str:
@@ -87,6 +114,13 @@ class Document:
         return tuple(turn.content for turn in self.turns) or (self.text,)
 
 
+def _check_halves(name: str, text: str) -> None:
+    halves = unpaired(text)
+    if halves is not None:
+        cure = "Replace them; no file can hold them."
+        raise fail(name, "without halves of surrogate pairs", text[halves], cure)
+
+
 def unpaired(text: str) -> int | None:
     """Where the first half of a surrogate pair stands."""
     if text.isascii():
@@ -98,10 +132,36 @@ def unpaired(text: str) -> int | None:
     return None
 
 
-def as_document(value: "Document | str", number: int) -> Document:
+def as_document(value: "Document | str", number: int, name: str = "documents") -> Document:
     """Takes a string for a document that is named by its number."""
     if isinstance(value, Document):
         return value
     if isinstance(value, str):
         return Document(value, name=str(number))
-    raise fail_type(f"documents[{number}]", "a string or a Document", value)
+    raise fail_type(f"{name}[{number}]", "a string or a Document", value)
+
+
+def documents_of(name: str, value: object, *, again: bool = False) -> Iterable[Document]:
+    """Checks what is run through as documents; strings are named by their numbers.
+
+    Args:
+        name: The argument.
+        value: What was given.
+        again: Whether it is run through more than once, which an iterator cannot be: the second time it is empty.
+    """
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        cure = "Read files by aigc.data.texts(path); put one text into a list."
+        raise fail_type(name, "a Corpus or another iterable of Documents or strings", value, cure)
+    if again and isinstance(value, Iterator):
+        cure = "An iterator is empty the second time: make a list of it."
+        raise fail_type(name, "something that can be run through twice, such as a Corpus or a list", value, cure)
+    return _Documents(name, value)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Documents:
+    name: str
+    values: Iterable[Any]
+
+    def __iter__(self) -> Iterator[Document]:
+        return (as_document(value, number, self.name) for number, value in enumerate(self.values))

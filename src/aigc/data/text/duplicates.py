@@ -20,7 +20,8 @@ from aigc import random
 from aigc._checks import integer, number
 from aigc.data.text import _minhash
 from aigc.data.text._minhash import Bands, UInts
-from aigc.data.text.documents import Document
+from aigc.data.text.documents import Document, documents_of
+from aigc.errors import DataError
 
 __all__ = ["Duplicate", "Duplicates", "find_duplicates"]
 
@@ -92,7 +93,7 @@ class Duplicates:
 
 
 def find_duplicates(
-    documents: Iterable[Document],
+    documents: Iterable[str | Document],
     *,
     near: float | None = 0.8,
     run: int = 5,
@@ -108,7 +109,7 @@ def find_duplicates(
     with the probability that `recall` says. A document is listed only with one that is kept, never with another duplicate.
 
     Args:
-        documents: Something that can be run through twice, such as a `Corpus`.
+        documents: Something that can be run through twice, such as a `Corpus` or a list.
         near: In (0, 1]; None finds equal texts only.
         run: Characters of a run. 5 suits Chinese and short English texts; take 9 for long ones.
         hashes: Of a signature: more find more surely, and cost more.
@@ -117,6 +118,10 @@ def find_duplicates(
 
     Returns:
         The duplicates; what comes first in the corpus is kept.
+
+    Raises:
+        DataError: If there is no document, or there are others the second time.
+        ParameterError: If an argument is out of range, or an iterator, which is empty the second time.
 
     Example:
         >>> from aigc.data.text import Corpus
@@ -130,6 +135,7 @@ def find_duplicates(
     integer("hashes", hashes, low=1, high=4096)
     integer("given", given, low=0)
     random.check_seed("seed", seed)
+    documents = documents_of("documents", documents, again=True)
     bands = _minhash.bands_for(near if near is not None else 1.0, hashes)
     with tempfile.TemporaryDirectory() as folder:
         with _Keys(Path(folder), bands if near is not None else Bands(0, 0)) as keys:
@@ -140,6 +146,8 @@ def find_duplicates(
                     text, _minhash.band_keys(text, run, factors, bands) if near is not None else np.empty(0, np.uint64)
                 )
         first = keys.equal()
+        if not len(first):
+            raise DataError("the corpus must have at least one document, and has none. Look at what was filtered out.")
         met = keys.meetings(first)
         with open(Path(folder) / "texts", "w+b") as file:
             found = tuple(_compared(documents, first, met, keys, _Kept(file, run), near, given))
@@ -160,7 +168,7 @@ def _compared(
     of: dict[int, tuple[int, float]] = {}  # the firsts of equals that are near one that is kept
     wanted = set(np.unique(first[first != np.arange(len(first))]).tolist())
     table = keys.rows(np.flatnonzero(met))
-    for place, document in enumerate(documents):
+    for place, document in _again(documents, len(first)):
         head = int(first[place])
         if head == place and met[place]:
             row = next(table)
@@ -177,6 +185,19 @@ def _compared(
                 yield Duplicate(place, document.name, target, names[target], similarity)
         if head == place and (met[place] or place in wanted):
             names[place] = document.name
+
+
+def _again(documents: Iterable[Document], count: int) -> Iterator[tuple[int, Document]]:
+    """Runs through documents for the second time, with their places."""
+    found = 0
+    for found, document in enumerate(documents, start=1):
+        if found > count:
+            break
+        yield found - 1, document
+    if found != count:
+        now = "more" if found > count else f"{found}"
+        what = f"the documents must be the same whenever they are run through, got {count} and then {now}"
+        raise DataError(f"{what}. Make a list of them.")
 
 
 class _Kept:

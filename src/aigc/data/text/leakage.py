@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from aigc import random
 from aigc._checks import integer, number
 from aigc.data.text._minhash import UInts, normal, run_hashes
-from aigc.data.text.documents import Document
+from aigc.data.text.documents import Document, documents_of
 from aigc.data.text.duplicates import find_duplicates
 from aigc.errors import DataError
 
@@ -89,8 +90,8 @@ class Leakage:
 
 
 def leakage(
-    train: Iterable[Document],
-    held_out: Iterable[Document],
+    train: Iterable[str | Document],
+    held_out: Iterable[str | Document],
     *,
     run: int = 50,
     near: float | None = 0.8,
@@ -103,7 +104,7 @@ def leakage(
     m runs looked for among n, m n / 2^64 are found by chance.
 
     Args:
-        train: Something that can be run through twice, such as a `Corpus`.
+        train: Something that can be run through twice, such as a `Corpus` or a list.
         held_out: Likewise.
         run: Characters of a run. 50 are about ten English words, long enough that chance does not make them; in Chinese 13
             are about as much.
@@ -113,18 +114,23 @@ def leakage(
         seed: Of the search for near duplicates.
 
     Raises:
-        DataError: If either part has no document.
+        DataError: If either part has no document, or other ones the second time.
+        ParameterError: If an argument is out of range, or an iterator, which is empty the second time.
     """
     integer("run", run, low=1, high=10_000)
     integer("most", most, low=1)
-    wanted, limit = _wanted(held_out, run, most)
+    if near is not None:
+        number("near", near, low=1e-9, high=1.0)
+    random.check_seed("seed", seed)
+    known, asked = documents_of("train", train, again=True), documents_of("held_out", held_out, again=True)
+    wanted, limit = _wanted(asked, run, most)
     found = np.zeros(len(wanted), dtype=np.bool_)
-    trained = _mark(train, wanted, found, run, limit)
-    worst, counts = _shares(held_out, wanted, found, run, limit)
+    trained = _mark(known, wanted, found, run, limit)
+    worst, counts = _shares(asked, wanted, found, run, limit)
     documents, short, runs, hits = counts
     if not trained or not documents:
         raise DataError(f"both parts must have documents, got {trained} for training and {documents} held out.")
-    close = None if near is None else _near(train, trained, held_out, near, seed)
+    close = None if near is None else _near(known, trained, asked, documents, near=near, seed=seed)
     return Leakage(hits / runs if runs else 0.0, runs, run, documents, short, close, worst)
 
 
@@ -198,10 +204,15 @@ def _shares(
     return tuple(worst), (count, short, total, hits)
 
 
-def _near(train: Iterable[Document], trained: int, held_out: Iterable[Document], near: float, seed: int) -> int:
+def _near(
+    train: Iterable[Document], trained: int, held_out: Iterable[Document], documents: int, *, near: float, seed: int
+) -> int:
     """How many held-out documents are duplicates of training documents."""
-    found = find_duplicates(_Both((train, held_out)), near=near, seed=seed, given=trained).found
-    return len(found)
+    found = find_duplicates(_Both((train, held_out)), near=near, seed=seed, given=trained)
+    if found.documents != trained + documents:
+        what = f"both parts must be the same whenever they are run through, got {trained + documents} documents and then "
+        raise DataError(f"{what}{found.documents}. Make lists of them.")
+    return len(found.found)
 
 
 @dataclass(frozen=True, slots=True)

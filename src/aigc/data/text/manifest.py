@@ -8,7 +8,7 @@ from hashlib import sha256
 from types import NoneType
 from typing import Any
 
-from aigc.data.text.documents import Document
+from aigc.data.text.documents import Document, documents_of
 from aigc.errors import DataError
 
 __all__ = ["FORMAT", "Entry", "Manifest", "entry_of"]
@@ -121,13 +121,13 @@ class Manifest:
         documents = tuple(entry_of(entry) for entry in made["documents"])
         return cls(**{**made, "history": tuple(made["history"]), "documents": documents})
 
-    def check(self, corpus: Iterable[Document]) -> None:
+    def check(self, corpus: Iterable[str | Document]) -> None:
         """Checks that a corpus is, to the letter and in order, what this manifest is of: one run through it.
 
         Raises:
             DataError: That names documents which were changed, removed, added, or stand elsewhere.
         """
-        now = [(document.source, document.name, document.sha256) for document in corpus]
+        now = [(document.source, document.name, document.sha256) for document in documents_of("corpus", corpus)]
         then = [(entry.source, entry.name, entry.sha256) for entry in self.documents]
         if now == then:
             return

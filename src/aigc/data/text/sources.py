@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from aigc._checks import fail, fail_type
+from aigc._checks import fail, fail_type, flag
 from aigc.data._examples import Skipped
 from aigc.data._files import Files, listing, path_of
 from aigc.data.text._reader import EMPTY, SUFFIXES, Form, Reader, ReadFiles, form_of
@@ -77,7 +77,7 @@ def texts(
         None if columns is None else _names("columns", columns),
         _optional("licence", licence),
     )
-    return _surveyed(reader, skip_unreadable)
+    return _surveyed(reader, flag("skip_unreadable", skip_unreadable))
 
 
 def _files(path: Path, form: Form | None) -> Files:

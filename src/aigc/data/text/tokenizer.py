@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from aigc._checks import fail, fail_type, integer
 from aigc.data.text._pieces import pieces
-from aigc.data.text.documents import Document
+from aigc.data.text.documents import Document, documents_of
 from aigc.errors import DataError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _PIECE = 2**14  # characters given to the trainer at once: it copies each
 
 
 def train_tokenizer(
-    corpus: Iterable[Document],
+    corpus: Iterable[str | Document],
     *,
     size: int = 8192,
     kind: Kind = "bpe",
@@ -72,11 +72,14 @@ def train_tokenizer(
     least = integer("least", least, low=1)
     floor = _BYTES + len(names)
     integer("size", size, low=floor, high=2**24, cure=f"{floor} are needed for every byte and the special tokens.")
-    return _trained(corpus, floor if kind == "bytes" else size, names, han, least)
+    return _trained(documents_of("corpus", corpus), floor if kind == "bytes" else size, names, han, least)
 
 
 def tokenizer_hash(tokenizer: "Tokenizer") -> str:
     """The SHA-256 of what a tokenizer writes of itself: two with the same make the same tokens.
+
+    Raises:
+        TypeParameterError: If it is none of tokenizers.
 
     Example:
         >>> from aigc.data.text import Corpus
@@ -90,6 +93,9 @@ def plain(tokenizer: "Tokenizer") -> "Tokenizer":
     """A copy that neither cuts nor fills texts, and takes the names of special tokens in a text for text."""
     from tokenizers import Tokenizer
 
+    if not hasattr(tokenizer, "to_str") or isinstance(tokenizer, type):
+        cure = "Of a fast tokenizer of transformers, give tokenizer.backend_tokenizer."
+        raise fail_type("tokenizer", "a tokenizers.Tokenizer", tokenizer, cure)
     copy: Tokenizer = Tokenizer.from_str(tokenizer.to_str())
     copy.no_truncation()
     copy.no_padding()

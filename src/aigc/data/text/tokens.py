@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from aigc._checks import fail
+from aigc._checks import fail, flag, integer
 from aigc.data._files import path_of
 from aigc.data.text._mapped import Mapped
 from aigc.data.text.manifest import FORMAT, Entry, Manifest, entry_of
@@ -92,7 +92,7 @@ class Tokens:
             DataNotFoundError: If there is no such folder.
             DataError: If a file is missing, cut, damaged, or contradicts another.
         """
-        folder = path_of("path", path)
+        folder, verify = path_of("path", path), flag("verify", verify)
         if not folder.is_dir():
             raise DataNotFoundError(f"path must be a folder of tokens, got {str(folder)!r}, which does not exist.")
         for name, entry in _sums(folder).items():
@@ -119,7 +119,12 @@ class Tokens:
         return Tokens.open, (self.folder,)
 
     def bounds(self, index: int) -> tuple[int, int]:
-        """Where a document's tokens begin and end among all."""
+        """Where a document's tokens begin and end among all.
+
+        Raises:
+            ParameterError: If there is no such document.
+        """
+        integer("index", index, low=0, high=len(self) - 1)
         start, stop = self._boundaries.read(index, index + 2).tolist()
         return start, stop
 

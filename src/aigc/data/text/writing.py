@@ -15,7 +15,8 @@ from aigc.data._files import path_of
 from aigc.data.text._encoding import Encoder, encoder
 from aigc.data.text._pieces import pieces
 from aigc.data.text._progress import Reporter, Watcher
-from aigc.data.text.documents import Document
+from aigc.data.text.corpus import Corpus
+from aigc.data.text.documents import Document, documents_of
 from aigc.data.text.manifest import FORMAT, Entry
 from aigc.data.text.tokenizer import END
 from aigc.data.text.tokens import BOUNDARIES, CORPUS, DOCUMENTS, TOKENIZER, TOKENS, Tokens
@@ -32,7 +33,7 @@ _SMALL = 2**16  # ids that fit 16 bits
 
 
 def write_tokens(
-    corpus: Iterable[Document],
+    corpus: Iterable[str | Document],
     path: str | Path,
     *,
     tokenizer: "Tokenizer | Callable[[str], Sequence[int]]",
@@ -42,7 +43,9 @@ def write_tokens(
 ) -> Tokens:
     """Writes a corpus as token files, all or nothing, with a manifest of its documents.
 
-    Texts are encoded without special tokens, and what looks like one in a text is text. Texts of more than 65,536
+    Texts are encoded without special tokens, and what looks like one in a text is text: "<|endoftext|>" in a text becomes
+    the tokens of these letters. Only of a token that the tokenizer does not know as special, or of a function, can the end
+    come to be in a document; then nothing is written, since a model would learn to end there. Texts of more than 65,536
     characters are encoded in pieces, cut at the end of a line if they can be: byte-level tokenizers lose nothing by it. If
     anything fails, the place stays as it was.
 
@@ -56,7 +59,8 @@ def write_tokens(
             line if that is a terminal.
 
     Raises:
-        DataError: If the corpus has no document, an id is outside the vocabulary, or the disk is full.
+        DataError: If the corpus has no document, an id is outside the vocabulary, a document has the token that ends
+            documents in it, or the disk is full.
         ParameterError: If an argument is out of range, or the folder holds something else.
 
     Example:
@@ -69,11 +73,12 @@ def write_tokens(
         (28, 30, '0')
     """
     place, made = path_of("path", path), encoder(tokenizer, end, vocabulary)
-    reporter = Reporter(progress, total=getattr(corpus, "count", None))
+    documents = documents_of("corpus", corpus)
+    reporter = Reporter(progress, total=corpus.count if isinstance(corpus, Corpus) else None)
     try:
         with atomic_folder(place) as beside:
-            about = _written(corpus, beside, made, reporter)
-            about["history"] = list(getattr(corpus, "history", ()))
+            about = _written(documents, beside, made, reporter)
+            about["history"] = list(corpus.history) if isinstance(corpus, Corpus) else []
             (beside / CORPUS).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
             if made.json:
                 (beside / TOKENIZER).write_text(made.json, encoding="utf-8")
@@ -93,11 +98,11 @@ def _written(corpus: Iterable[Document], folder: Path, made: Encoder, reporter: 
         boundaries.write(bytes(8))
         digest, count, tokens, before, characters, size = hashlib.sha256(), 0, 0, 0, 0, 0
         for batch in _batches(corpus):
-            for (text, document), found in zip(batch, made.encode([text for text, _ in batch]), strict=True):
-                array = made.checked(found, text[:20] if document is None else document.name)
+            for (_, document, last), found in zip(batch, made.encode([text for text, *_ in batch]), strict=True):
+                array = made.checked(found, document.name)
                 ids.write(array.astype(dtype).tobytes())
                 tokens += len(array)
-                if document is None:
+                if not last:
                     continue
                 entry = _entry(document, tokens - before)
                 documents.write(json.dumps(asdict(entry), ensure_ascii=False).encode() + b"\n")
@@ -130,7 +135,7 @@ def _entry(document: Document, tokens: int) -> Entry:
     )
 
 
-_Piece = tuple[str, Document | None]  # a text to encode, and the document that it is the last of
+_Piece = tuple[str, Document, bool]  # a text to encode, the document that it is of, and whether it is the last of that
 
 
 def _batches(corpus: Iterable[Document]) -> Iterator[list[_Piece]]:
@@ -139,7 +144,7 @@ def _batches(corpus: Iterable[Document]) -> Iterator[list[_Piece]]:
     for document in corpus:
         cut = list(pieces(document.text, _PIECE))
         for number, piece in enumerate(cut, start=1):
-            batch.append((piece, document if number == len(cut) else None))
+            batch.append((piece, document, number == len(cut)))
             size += len(piece)
             if size >= _BATCH:
                 yield batch

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from aigc._checks import fail, integer
-from aigc.metrics.text.words import Tokenize, Units, count_units, words
+from aigc.metrics.text.words import Tokenize, Units, count_units, in_units, rule_of, words
 
 __all__ = ["Distinct", "NgramEntropy", "SelfBleu", "distinct_n", "ngram_entropy", "ngrams", "self_bleu"]
 
@@ -23,7 +23,7 @@ class Distinct:
         total: All of them.
         texts: That were read, whole or in part.
         units: That were read.
-        rule: How texts were cut into units.
+        rule: How texts were cut into units; "given" if they were units already.
 
     Example:
         >>> print(Distinct(0.75, 2, 3, 4, 1, 5, "words"))
@@ -39,7 +39,7 @@ class Distinct:
     rule: str
 
     def __str__(self) -> str:
-        counts = f"{self.distinct:,} of {self.total:,} n-grams; {self.texts:,} texts, {self.units:,} units by {self.rule}"
+        counts = f"{self.distinct:,} of {self.total:,} n-grams; {self.texts:,} texts, {in_units(self.units, self.rule)}"
         return f"distinct-{self.n} {self.value:.4f} ({counts})"
 
 
@@ -54,7 +54,7 @@ class NgramEntropy:
         total: All of them.
         texts: That were read, whole or in part.
         units: That were read.
-        rule: How texts were cut into units.
+        rule: How texts were cut into units; "given" if they were units already.
 
     Example:
         >>> print(NgramEntropy(2.0, 1, 4, 4, 1, 4, "words"))
@@ -70,7 +70,7 @@ class NgramEntropy:
     rule: str
 
     def __str__(self) -> str:
-        counts = f"{self.total:,} n-grams; {self.texts:,} texts, {self.units:,} units by {self.rule}"
+        counts = f"{self.total:,} n-grams; {self.texts:,} texts, {in_units(self.units, self.rule)}"
         return f"Entropy of {self.n}-grams {self.value:.4g} bits of at most {math.log2(self.total):.4g} ({counts})"
 
 
@@ -83,7 +83,7 @@ class SelfBleu:
         n: The longest n-grams that count.
         texts: How many.
         units: Of all texts.
-        rule: How texts were cut into units.
+        rule: How texts were cut into units; "given" if they were units already.
 
     Example:
         >>> print(SelfBleu(0.31, 4, 100, 5_000, "words"))
@@ -97,7 +97,7 @@ class SelfBleu:
     rule: str
 
     def __str__(self) -> str:
-        counts = f"{self.texts:,} texts, {self.units:,} units by {self.rule}"
+        counts = f"{self.texts:,} texts, {in_units(self.units, self.rule)}"
         return f"self-BLEU-{self.n} {self.value:.4f} (add-one smoothing above n = 1; {counts})"
 
 
@@ -124,7 +124,7 @@ def distinct_n(
     """
     found, counts = _counted(texts, n, units, tokenize)
     total = sum(counts.values())
-    read = (sum(map(bool, found)), sum(map(len, found)), _name(tokenize))
+    read = (sum(map(bool, found)), sum(map(len, found)), rule_of(texts, tokenize))
     return Distinct(len(counts) / total, n, len(counts), total, *read)
 
 
@@ -149,7 +149,7 @@ def ngram_entropy(
     found, counts = _counted(texts, n, units, tokenize)
     total = sum(counts.values())
     value = math.fsum(count / total * math.log2(total / count) for count in counts.values())
-    read = (sum(map(bool, found)), sum(map(len, found)), _name(tokenize))
+    read = (sum(map(bool, found)), sum(map(len, found)), rule_of(texts, tokenize))
     return NgramEntropy(value, n, len(counts), total, *read)
 
 
@@ -186,7 +186,7 @@ def self_bleu(texts: Sequence[str | Units], *, n: int = 4, tokenize: Tokenize = 
         math.exp(_brevity(len(text), lengths) + sum(log) / len(log)) if text else 0.0
         for text, log in zip(found, logs, strict=True)
     ]
-    return SelfBleu(math.fsum(scores) / len(scores), n, len(found), sum(lengths), _name(tokenize))
+    return SelfBleu(math.fsum(scores) / len(scores), n, len(found), sum(lengths), rule_of(texts, tokenize))
 
 
 def ngrams(text: Sequence[int], n: int) -> Iterator[tuple[int, ...]]:
@@ -251,7 +251,3 @@ def _counted(
         longest = max(map(len, found))
         raise fail("texts", f"one of at least {n} units", f"at most {longest} in one", "Take a smaller n or longer texts.")
     return found, counts
-
-
-def _name(tokenize: Tokenize) -> str:
-    return getattr(tokenize, "__name__", type(tokenize).__name__)

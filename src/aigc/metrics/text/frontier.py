@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from aigc._checks import fail, fail_type, integer, number
+from aigc._checks import fail, fail_type, flag, integer, number
 from aigc.metrics._reading import generator, pair, permutation
 from aigc.metrics.features.contract import Features
 from aigc.metrics.text._kmeans import kmeans
@@ -169,7 +169,7 @@ def mauve(
         >>> mauve(x, x).area
         1.0
     """
-    rng = generator(seed)
+    rng, standardise = generator(seed), flag("standardise", standardise)
     x, y, facts = pair(real, fake, least=(4, 2), cure="Give features of more texts.")
     c, restarts = _positive("scaling", scaling), integer("restarts", restarts, low=1)
     part = min(len(x) // 2, len(y))

@@ -8,7 +8,7 @@ import numpy as np
 
 from aigc._checks import fail, fail_type, integer, number
 from aigc.metrics.text.diversity import ngrams
-from aigc.metrics.text.words import Tokenize, Units, count_units, words
+from aigc.metrics.text.words import Tokenize, Units, check_texts, count_units, in_units, rule_of, units_of, words
 
 __all__ = ["Lengths", "Repetition", "lengths", "repetition"]
 
@@ -27,7 +27,7 @@ class Repetition:
         texts: How many.
         measured: Texts of at least n units.
         units: Of all texts.
-        rule: How texts were cut into units.
+        rule: How texts were cut into units; "given" if they were units already.
 
     Example:
         >>> print(repetition(["to be or not to be"], n=2, window=4))
@@ -47,7 +47,7 @@ class Repetition:
 
     def __str__(self) -> str:
         figures = f"Repeated {self.n}-grams {self.repeated:.1%}, units among the {self.window} before {self.near:.1%}"
-        counts = f"{self.measured:,} of {self.texts:,} texts, {self.units:,} units by {self.rule}"
+        counts = f"{self.measured:,} of {self.texts:,} texts, {in_units(self.units, self.rule)}"
         return f"{figures}, longest repeated run {self.longest:,} ({counts})"
 
 
@@ -83,7 +83,7 @@ def repetition(texts: Sequence[str | Units], *, n: int = 4, window: int = 32, to
     near = sum(_near(text, window) for text in found) / units
     runs = [_longest_repeat(text) for text in found]
     longest = max(runs)
-    counts = (len(found), len(shares), units, getattr(tokenize, "__name__", type(tokenize).__name__))
+    counts = (len(found), len(shares), units, rule_of(texts, tokenize))
     return Repetition(math.fsum(shares) / len(shares), near, longest, runs.index(longest), n, window, *counts)
 
 
@@ -146,7 +146,7 @@ class Lengths:
         quantiles: Pairs of a probability and the length below which so many are, interpolated as numpy does by default.
         texts: How many.
         units: Of all texts.
-        rule: How texts were cut into units.
+        rule: How texts were cut into units; "given" if they were units already.
 
     Example:
         >>> print(lengths(["a b", "a b c d", "a"]))
@@ -161,7 +161,7 @@ class Lengths:
 
     def __str__(self) -> str:
         shown = ", ".join(f"{q:.0%}: {value:.4g}" for q, value in self.quantiles)
-        return f"{self.mean:.4g} units a text; {shown} ({self.texts:,} texts, {self.units:,} units by {self.rule})"
+        return f"{self.mean:.4g} units a text; {shown} ({self.texts:,} texts, {in_units(self.units, self.rule)})"
 
 
 def lengths(
@@ -181,12 +181,11 @@ def lengths(
         >>> lengths(["静夜思", "春晓"], quantiles=[0.5], tokenize=list).quantiles
         ((0.5, 2.5),)
     """
-    if isinstance(texts, str | bytes) or not isinstance(texts, Sequence):
-        raise fail_type("texts", "a sequence of strings, or of sequences of units", texts, "Put one text into a list.")
-    if not len(texts):
-        raise fail("texts", "at least 1", 0, "Give more texts.")
+    check_texts(texts, tokenize)
+    if isinstance(quantiles, str | bytes) or not isinstance(quantiles, Sequence):
+        raise fail_type("quantiles", "a sequence of numbers in [0, 1]", quantiles, "Put one into a list.")
     asked = [number(f"quantiles[{i}]", q, low=0, high=1) for i, q in enumerate(quantiles)]
-    sizes = [len(tokenize(text) if isinstance(text, str) else text) for text in texts]
+    sizes = [len(units_of(f"texts[{i}]", text, tokenize)) for i, text in enumerate(texts)]
     values = np.quantile(sizes, asked).tolist() if asked else []
-    rule = getattr(tokenize, "__name__", type(tokenize).__name__)
+    rule = rule_of(texts, tokenize)
     return Lengths(sum(sizes) / len(sizes), tuple(zip(asked, values, strict=True)), len(sizes), sum(sizes), rule)
