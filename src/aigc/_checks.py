@@ -11,7 +11,7 @@ from typing import Any
 
 from aigc.errors import ParameterError, TypeParameterError
 
-__all__ = ["fail", "fail_type", "function", "integer", "known", "number", "positive", "sequence"]
+__all__ = ["fail", "fail_type", "function", "integer", "known", "number", "positive", "sequence", "string"]
 
 
 def _shown(value: object) -> str:
@@ -80,6 +80,17 @@ def sequence(name: str, value: Any, of: str, *, cure: str = "") -> Sequence[Any]
     """Checks a list or another sequence, which can be gone through again and again."""
     if not isinstance(value, Sequence):
         raise fail_type(name, f"a sequence of {of}", value, cure)
+    return value
+
+
+def string(name: str, value: object, *, of: str = "a string") -> str:
+    """Checks a string that UTF-8 can write: one without half of a surrogate pair."""
+    if not isinstance(value, str):
+        raise fail_type(name, of, value)
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise fail(name, "text without lone surrogates", value, "Decode it with errors='replace'.") from None
     return value
 
 

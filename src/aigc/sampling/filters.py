@@ -40,6 +40,7 @@ class Temperature(Parametric):
 
     per_row: ClassVar[tuple[str, ...]] = ("t",)
     narrow: ClassVar[bool] = True
+    keeps_one_at: ClassVar[float] = 0
 
     def __post_init__(self) -> None:
         _check(temperature=self.t)
@@ -65,6 +66,7 @@ class TopK(Parametric):
 
     per_row: ClassVar[tuple[str, ...]] = ("k",)
     narrow: ClassVar[bool] = True
+    keeps_one_at: ClassVar[float] = 1  # but for logits that tie
 
     def __post_init__(self) -> None:
         _check(top_k=self.k)
