@@ -196,11 +196,9 @@ class BannedStrings(Parametric):
         if isinstance(self.strings, str) or not isinstance(self.strings, Iterable):
             raise fail_type("banned_strings", "a list of strings", self.strings)
         object.__setattr__(self, "strings", tuple(self.strings))
-        for i, string in enumerate(self.strings):
-            if not isinstance(string, str):
-                raise fail_type(f"banned_strings[{i}]", "a string", string)
-            if not string or any("\ud800" <= character <= "\udfff" for character in string):
-                raise fail(f"banned_strings[{i}]", "a string of at least one character, without lone surrogates", string)
+        for i, banned in enumerate(self.strings):
+            if not string(f"banned_strings[{i}]", banned):
+                raise fail(f"banned_strings[{i}]", "a string of at least one character", banned)
         if not self.strings:
             raise fail("banned_strings", "at least one string", self.strings, "Leave the filter out to have it off.")
         if not isinstance(self.prompt, bool):

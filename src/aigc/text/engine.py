@@ -126,6 +126,7 @@ class Engine:
             batch_size = integer("batch_size", batch_size, low=1)
         asked = constraint(json=json, regex=regex, choices=choices, grammar=grammar)
         search = searching.check_search(search, self._network, n=n, speculate=speculate, guidance=guidance)
+        searching.check_room(search, self._network, slot_bytes=self._slot_bytes())
         guidance = searching.check_guidance(guidance, self._network, speculate=speculate)
         default = _no_filter if isinstance(search, BeamSearch | ContrastiveSearch) else self._default_sampler
         chosen = requests.writers(sampler, rows, n=n if search is None else 1, default=default).under(asked)
@@ -335,11 +336,12 @@ class Engine:
                 raise fail("speculate", "a Generator with the same tokenizer", "one with another vocabulary", cure)
 
     def _budget(self, call: Call) -> batches.Budget:
-        network = self._network
-        config = network.model.config.get_text_config(decoder=True)
-        size = batches.slot_bytes(config, network.dtype)
-        budget = batches.working_set(network.device, batch_size=call.batch_size, slot_bytes=size)
-        return budget.parted(searching.width(call.search))
+        how: dict[str, Any] = {"batch_size": call.batch_size, "slot_bytes": self._slot_bytes()}
+        return batches.working_set(self._network.device, **how).parted(searching.width(call.search))
+
+    def _slot_bytes(self) -> int | None:
+        config = self._network.model.config.get_text_config(decoder=True)
+        return batches.slot_bytes(config, self._network.dtype)
 
     def _encode(self, text: str) -> list[int]:
         with lock_of(self._vocabulary.tokenizer):

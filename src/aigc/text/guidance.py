@@ -44,7 +44,9 @@ class Guidance:
         if not isinstance(texts, Sequence) or isinstance(texts, bytes):
             raise fail_type("negative", "a string, or one for each prompt", self.negative)
         if not texts:
-            raise fail("negative", "one string, or one for each prompt", self.negative, "An empty string leads away from none.")
+            raise fail(
+                "negative", "one string, or one for each prompt", self.negative, "An empty string leads away from none."
+            )
         for text in texts:
             string("negative", text, of="a string, or one for each prompt")
 

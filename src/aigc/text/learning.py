@@ -374,9 +374,9 @@ def _as_begun(schedule: Schedule, optimizer: torch.optim.Optimizer, rate: float)
     function("schedule", schedule, "a function of the step's number, such as Cosine(steps)")
 
     def change(step: int) -> float:
-        factor = schedule(step)
+        factor, kept = schedule(step), float(optimizer.param_groups[0]["initial_lr"]) / rate
         try:
-            return factor * (optimizer.param_groups[0]["initial_lr"] / rate)
+            return factor * kept
         except TypeError:
             return factor  # no number, which the loop refuses
 

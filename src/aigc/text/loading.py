@@ -36,7 +36,9 @@ def load(name: str | Path, *, device: str | torch.device, dtype: str | torch.dty
     placement = devices.place("cpu" if int8 and device == "auto" else device, dtype="auto" if int8 else dtype)
     local = files.find(name)
     if local is not None and revision is not None:
-        raise fail("revision", "left out where the model is a folder", revision, "Check that revision out, or give its hub id.")
+        raise fail(
+            "revision", "left out where the model is a folder", revision, "Check that revision out, or give its hub id."
+        )
     folder = local or download(str(name), revision=revision)
     files.inspect(folder, placement=placement, manifest=local is not None)
     tokenizer = load_tokenizer(folder)

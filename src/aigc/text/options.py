@@ -89,7 +89,9 @@ def accepted(method: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _cure(method: str, name: str) -> str:
     if name in _SAMPLERS:
-        return f"Give sampler={_SAMPLERS[name]}, or of several filters a chain: sampler=chain(Temperature(0.8), TopP(0.95))."
+        return (
+            f"Give sampler={_SAMPLERS[name]}, or of several filters a chain: sampler=chain(Temperature(0.8), TopP(0.95))."
+        )
     if name in _OTHERS:
         return f"It is {_OTHERS[name]} here."
     if method == "chat" and name == "n":

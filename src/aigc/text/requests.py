@@ -337,6 +337,8 @@ def _seeds(seed: Seeds, rows: int, *, first: int) -> list[int]:
         if seed.dtype not in (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8) or seed.ndim > 1:
             raise fail_type("seed", "an int, one int per row, or an integer tensor of one dimension", seed)
         seed = seed.tolist()
+    elif hasattr(seed, "tolist") and getattr(seed, "ndim", None):
+        raise fail_type("seed", "one int, or one per row, as a list", seed, "Give seed.tolist().")
     if isinstance(seed, Sequence) and not isinstance(seed, str | bytes):
         values = [random.check_seed(f"seed[{i}]", value) for i, value in enumerate(seed)]
         if len(values) != rows:
