@@ -195,12 +195,11 @@ NONE = [
     LogitBias(dict.fromkeys(ALL, -INF)),
     ForcedPrefix([257]),
     MinTokens(2, ends=ALL),
-    BannedStrings([chr(i) for i in range(1, 128)]),
 ]
 
 
 @pytest.mark.parametrize("cut", [TopK(1), lambda logits: logits.index_fill(-1, torch.tensor([257]), -INF)], ids=["k", "f"])
-@pytest.mark.parametrize("f", NONE[:5], ids=repr)
+@pytest.mark.parametrize("f", NONE, ids=lambda f: type(f).__name__)
 def test_a_row_that_a_filter_empties_ends_and_its_neighbours_do_not_notice(f: Any, cut: Any) -> None:
     how: dict[str, Any] = {"max_new_tokens": 4, "seed": 0}
     alone = GEN.generate(["a", "b", "c"], sampler=chain(), **how)
