@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from aigc import device as devices
-from aigc._checks import fail, function, integer, number, sequence
+from aigc._checks import fail, integer, number, sequence
 from aigc._writing import path_of
 from aigc.data.text import Manifest, Packing, Window
 from aigc.errors import ModelError
@@ -142,7 +142,7 @@ def fit(
         ParameterError: If an argument is out of range.
         TrainingError: If the loss or a gradient is not finite.
     """
-    check_options(average=average, optimizer=optimizer)
+    check_options(average=average, optimizer=optimizer, schedule=schedule)
     model, folder = _causal(gen), None if checkpoint_dir is None else path_of("checkpoint_dir", checkpoint_dir)
     with ExitStack() as stack:
         some = _materials(stack, gen, (data, held_out, general), length=length, packing=packing, folder=folder)
@@ -370,11 +370,11 @@ def _shall_shard(sharded: bool, average: float | None, precision: str) -> bool:
 
 
 def _as_begun(schedule: Schedule, optimizer: torch.optim.Optimizer, rate: float) -> Schedule:
-    """A run that is resumed keeps the rate that it chose when it began: its optimizer's, which is restored."""
-    function("schedule", schedule, "a function of the step's number, such as Cosine(steps)")
+    """A run that is resumed keeps the rate that it chose when it began: as its optimizer has it."""
+    optimizer.param_groups[0]["begun_lr"] = rate
 
     def change(step: int) -> float:
-        factor, kept = schedule(step), float(optimizer.param_groups[0]["initial_lr"]) / rate
+        factor, kept = schedule(step), float(optimizer.param_groups[0].get("begun_lr", rate)) / rate
         try:
             return factor * kept
         except TypeError:

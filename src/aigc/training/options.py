@@ -41,11 +41,12 @@ class RunOptions(TypedDict, total=False):
     workers: int
 
 
-def check_options(*, average: Any, optimizer: Any, transform: Any = None) -> None:
+def check_options(*, average: Any, optimizer: Any, transform: Any = None, schedule: Any = None) -> None:
     """Checks what each model's `fit` reads itself; the rest is checked where it is read."""
     if average is not None:
         positive("average", average, of="a number of examples", cure="None is off.")
     function("optimizer", optimizer, "a function of parameters, such as lambda p: torch.optim.SGD(p, lr=0.1)")
+    function("schedule", schedule, "a function of the step's number, such as Cosine(steps)")
     function("transform", transform, "a function of a batch and its noise")
 
 
