@@ -11,7 +11,19 @@ from typing import Any
 
 from aigc.errors import ParameterError, TypeParameterError
 
-__all__ = ["encodable", "fail", "fail_type", "flag", "function", "integer", "known", "number", "positive", "sequence"]
+__all__ = [
+    "encodable",
+    "fail",
+    "fail_type",
+    "flag",
+    "function",
+    "integer",
+    "known",
+    "number",
+    "positive",
+    "sequence",
+    "string",
+]
 
 
 def _shown(value: object) -> str:
@@ -48,7 +60,7 @@ def number(name: str, value: object, *, low: float = -math.inf, high: float = ma
     unbounded = {(True, True): "a finite number", (False, True): f"a finite number of at least {low:g}"}
     condition = unbounded.get((low == -math.inf, high == math.inf), f"a number in [{low:g}, {high:g}]")
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise fail_type(name, condition, value)
+        raise fail_type(name, condition, value, _plainly(name, value))
     if not math.isfinite(value) or not low <= value <= high:
         raise fail(name, condition, value)
     return float(value)
@@ -64,7 +76,7 @@ def known(given: Mapping[str, object], names: Collection[str]) -> None:
 def positive(name: str, value: object, *, of: str = "a number", cure: str = "") -> float:
     """Checks a number above 0, which may be infinite; a bool is a type error."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise fail_type(name, f"{of} above 0", value, cure)
+        raise fail_type(name, f"{of} above 0", value, _plainly(name, value) or cure)
     if not value > 0:
         raise fail(name, f"{of} above 0", value, cure)
     return float(value)
@@ -97,6 +109,18 @@ def sequence(name: str, value: Any, of: str, *, cure: str = "") -> Sequence[Any]
     if not isinstance(value, Sequence):
         raise fail_type(name, f"a sequence of {of}", value, cure)
     return value
+
+
+def string(name: str, value: object, *, of: str = "a string") -> str:
+    """Checks a string that UTF-8 can write: one without half of a surrogate pair."""
+    if not isinstance(value, str):
+        raise fail_type(name, of, value)
+    return encodable(name, value)
+
+
+def _plainly(name: str, value: object) -> str:
+    """The cure for a number that is one of numpy or torch."""
+    return f"Give float({name})." if getattr(value, "ndim", None) == 0 else ""
 
 
 def _bounds(noun: str, low: int | None, high: int | None) -> str:

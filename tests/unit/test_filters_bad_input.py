@@ -4,12 +4,14 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 import aigc
 import tiny
 from aigc.errors import GenerationError, ParameterError, TypeParameterError
+from aigc.kernels import Status
 from aigc.sampling import (
     XTC,
     Allowed,
@@ -21,17 +23,22 @@ from aigc.sampling import (
     Eta,
     ForcedPrefix,
     LogitBias,
+    MinP,
     MinTokens,
     Noise,
+    PerRow,
     TailFree,
+    Temperature,
     TopH,
     TopK,
     TopNSigma,
+    TopP,
     Typical,
     bind,
     chain,
     within,
 )
+from aigc.text import BeamSearch, Guidance
 
 INF, NAN = math.inf, math.nan
 X = torch.tensor([[1.0, 2.0, 3.0], [1.0, 2.0, 3.0]])
@@ -100,6 +107,11 @@ def test_a_share_is_in_0_to_1(make: Callable[[Any], object]) -> None:
         (lambda: BannedStrings([]), "banned_strings must be at least one string"),
         (lambda: BannedStrings(["a", ""]), r"banned_strings\[1\] must be a string of at least one character"),
         (lambda: BannedStrings(["\ud800"]), "without lone surrogates"),
+        (lambda: LogitBias({"\ud800": 1.0}), "biases must be text without lone surrogates"),
+        (lambda: ForcedPrefix("\ud800"), "prefix must be text without lone surrogates"),
+        (lambda: Guidance(1.5, negative="\ud800"), "negative must be text without lone surrogates"),
+        (lambda: Guidance(1.5, negative=["a", "\ud800"]), "negative must be text without lone surrogates"),
+        (lambda: Guidance(1.5, negative=[]), "negative must be one string, or one for each prompt"),
         (lambda: BannedStrings([1]), r"banned_strings\[0\] must be a string"),
         (lambda: BannedStrings(["a"], prompt=1), "prompt must be True or False"),
     ],
@@ -175,8 +187,91 @@ def test_minimum_above_maximum_is_an_error_before_anything_is_written() -> None:
         within(f, [9, 5])
 
 
-def test_a_filter_that_empties_a_row_keeps_what_was_written() -> None:
-    ids = list(range(257))
-    with pytest.raises(GenerationError, match="Banned leaves row 0") as caught:
-        GEN.generate(["a", "b"], max_new_tokens=4, sampler=chain(TopK(1), Banned(ids)), seed=0)
-    assert len(caught.value.completions) == 2
+ALL = list(range(257))  # of the tokens but one
+DIGITS = list(tiny.tokenizer()("0123456789")["input_ids"])
+NONE = [
+    Allowed([257]),
+    Banned(ALL),
+    LogitBias(dict.fromkeys(ALL, -INF)),
+    ForcedPrefix([257]),
+    MinTokens(2, ends=ALL),
+]
+
+
+@pytest.mark.parametrize("cut", [TopK(1), lambda logits: logits.index_fill(-1, torch.tensor([257]), -INF)], ids=["k", "f"])
+@pytest.mark.parametrize("f", NONE, ids=lambda f: type(f).__name__)
+def test_a_row_that_a_filter_empties_ends_and_its_neighbours_do_not_notice(f: Any, cut: Any) -> None:
+    how: dict[str, Any] = {"max_new_tokens": 4, "seed": 0}
+    alone = GEN.generate(["a", "b", "c"], sampler=chain(), **how)
+    out = GEN.generate(["a", "b", "c"], sampler=[chain(), chain(cut, f), chain()], **how)
+    assert (out[1].finish_reason, out[1].status, out[1].text, out[1].tokens) == ("error", Status.EMPTY, "", ())
+    assert (out[0], out[2]) == (alone[0], alone[2])
+
+
+def test_a_row_whose_sampler_bans_what_its_constraint_allows_ends_alone() -> None:
+    how: dict[str, Any] = {"max_new_tokens": 4, "seed": 0, "regex": "[0-9]+"}
+    alone = GEN.generate(["a", "b"], sampler=chain(), **how)
+    for f in (Allowed([5]), Banned(DIGITS)):
+        out = GEN.generate(["a", "b"], sampler=[chain(), f], **how)
+        assert (out[1].finish_reason, out[1].status, out[1].text) == ("error", Status.BANNED, "")
+        assert out[0] == alone[0]
+        assert out[0].status is Status.OK
+
+
+def test_a_row_of_nan_is_told_as_such_behind_a_filter_that_empties_another() -> None:
+    x = X.clone()
+    x[0, 0], x[1, 0] = NAN, -INF
+    sampler = Categorical(Allowed([0]))
+    draw, _ = sampler.step(x, sampler.init([[], []]), NOISE)
+    assert draw.status.tolist() == [Status.NAN, Status.EMPTY]
+
+
+@pytest.mark.parametrize("search", [None, BeamSearch(2)], ids=["drawn", "searched"])
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda logits: logits[:, :5],
+        lambda logits: logits[:1, None],
+        lambda logits: logits > 0,
+        lambda logits: logits.long(),
+        lambda logits: logits.to(torch.complex64),
+        lambda logits: None,
+    ],
+    ids=["narrow", "ranks", "bool", "int", "complex", "none"],
+)
+def test_a_filter_that_returns_no_logits_is_an_error_that_says_what_it_returned(f: Any, search: Any) -> None:
+    for part in (f, chain(f, TopK(3)), chain(TopK(3), f)):
+        with pytest.raises(
+            GenerationError, match=r"a filter must return a floating tensor of the shape \(., 258\), and"
+        ) as e:
+            GEN.generate(["a", "b"], max_new_tokens=2, sampler=part, search=search)
+        assert len(e.value.completions) == 2
+
+
+@pytest.mark.parametrize("make", [Temperature, TopK, TopP, MinP], ids=lambda make: make.__name__)
+def test_cures_of_the_kernels_filters_are_of_what_they_take(make: Callable[[Any], Any]) -> None:
+    with pytest.raises(ParameterError, match=r"got -1\. Leave it out to have it off\."):
+        make(-1)
+    with pytest.raises(TypeParameterError, match="Leave the filter out to have it off"):
+        make(None)
+    for values in ([0.5, 0.7], (1, 2), np.array([0.5, 0.7])):
+        with pytest.raises(TypeParameterError, match=r"For one per row give torch.tensor\(...\)"):
+            make(values)
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    for make in (Temperature, TopP, MinP, Typical):
+        torch.testing.assert_close(make(np.float32(0.5))(X), make(0.5)(X))
+        with pytest.raises(TypeParameterError):
+            make(np.bool_(True))
+    torch.testing.assert_close(TopK(np.int64(2))(X), TopK(2)(X))
+    with pytest.raises(TypeParameterError, match=r"top_k must be an integer"):
+        TopK(np.float32(2))
+    with pytest.raises(TypeParameterError, match=r"scale must be a finite number, got .*Give float\(scale\)"):
+        Guidance(np.float32(1.5))
+
+
+def test_samplers_of_rows_are_samplers() -> None:
+    for given, says in (((), "at least one sampler"), ((TopK(3),), r"samplers\[0\] must be a sampler"), (3, "a sequence")):
+        with pytest.raises(ParameterError, match=says):
+            PerRow(given)

@@ -12,7 +12,7 @@ import torch
 import aigc
 import tiny
 from aigc.data.text import Corpus, Document
-from aigc.errors import ModelError, ModelFileError, ParameterError
+from aigc.errors import ModelError, ModelFileError, ModelNotFoundError, ParameterError
 from aigc.text.adapters import LoRA
 
 IDS = torch.tensor([[3, 14, 15, 92, 65, 35]])
@@ -562,3 +562,14 @@ def test_bad_input(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match="cannot be read"):
         other.adapters.load(tmp_path / "mine", name="damaged")
     torch.testing.assert_close(logits(gen), plain)
+
+
+def test_arguments_of_adapters(tmp_path: Path) -> None:
+    gen = generator()
+    with pytest.raises(ParameterError, match="lora must be a LoRA, or None, got 3"):
+        gen.adapters.add("a", 3)
+    with pytest.raises(ModelNotFoundError, match="folder must be one that adapters.save wrote"):
+        gen.adapters.load(tmp_path / "nowhere")
+    with pytest.raises(ParameterError, match="folder must be a path"):
+        gen.adapters.load(3)
+    assert gen.adapters.names == ()

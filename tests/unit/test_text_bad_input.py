@@ -1,12 +1,15 @@
 """Bad input: a typed error that names what is wrong and how to mend it, before any work, with nothing changed."""
 
+import copy
 import json
 import math
+import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import transformers as hf
@@ -14,9 +17,10 @@ from safetensors.torch import load_file, save_file
 
 import aigc
 import tiny
-from aigc.errors import AigcError, ModelError, ModelFileError, ModelNotFoundError, ParameterError
+from aigc.errors import AigcError, ModelError, ModelFileError, ModelNotFoundError, ParameterError, TypeParameterError
 from aigc.kernels import Status
 from aigc.sampling import Greedy, Temperature, TopK, chain
+from aigc.text import BeamSearch, BestOf, Guidance, PromptLookup
 
 GEN = aigc.Generator(tiny.model("llama"), tiny.tokenizer())
 
@@ -53,6 +57,12 @@ GEN = aigc.Generator(tiny.model("llama"), tiny.tokenizer())
         ({"sampler": [TopK(3), TopK(3)]}, "sampler"),
         ({"n": 2, "sampler": Greedy()}, "n must be 1"),
         ({"n": 2, "sampler": chain(Greedy())}, "n must be 1"),
+        ({"n": 2, "sampler": Temperature(0)}, r"n must be 1 with sampler=Temperature\(0\)"),
+        ({"n": 2, "sampler": Temperature(torch.zeros(2))}, "n must be 1"),
+        ({"n": 2, "sampler": chain(Temperature(0.5), TopK(1))}, "n must be 1"),
+        ({"seed": np.array([0])}, "seed must be one int, or one per row, as a list"),
+        ({"stop": "\ud800"}, r"stop\[0\] must be text without lone"),
+        ({"prompts": "\ud800"}, r"prompts\[0\] must be text without lone"),
         ({"batch_size": 0}, "batch_size"),
     ],
     ids=str,
@@ -254,6 +264,17 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "heads that do not divide": (edit("config.json", num_attention_heads=5), "model"),
     "size as text": (edit("config.json", vocab_size="many"), "vocab_size"),
     "unknown architecture": (edit("config.json", model_type="nonesuch", architectures=["Nonesuch"]), "model"),
+    "recommendations are no JSON": (
+        raw("generation_config.json", lambda b: b"{x", manifest=False),
+        "generation_config.json",
+    ),
+    "recommendations are a list": (
+        raw("generation_config.json", lambda b: b"[]", manifest=False),
+        "generation_config.json",
+    ),
+    "end as text": (edit("generation_config.json", eos_token_id="a"), "eos_token_id must be made of integers"),
+    "end beyond the vocabulary": (edit("generation_config.json", eos_token_id=[0, 258]), r"in \[0, 257\], got \[0, 258\]"),
+    "end of the config": (edit("config.json", eos_token_id=10**9), "config.json: eos_token_id"),
     "config is no JSON": (raw("config.json", lambda b: b"{", manifest=False), "config.json"),
 }
 
@@ -308,12 +329,6 @@ def test_a_hub_name_that_is_not_cached_offline(monkeypatch: pytest.MonkeyPatch, 
         aigc.Generator.from_pretrained("someone/no-such-model-anywhere")
 
 
-def test_zero_temperature_is_greedy_and_may_repeat() -> None:
-    """Not an error: rows of temperature 0 may share a call with others, so n > 1 is the caller's choice."""
-    out = GEN.generate("abc", n=2, max_new_tokens=4, sampler=Temperature(0.0))
-    assert out[0].text == out[1].text == GEN.generate("abc", max_new_tokens=4, sampler=Greedy())[0].text
-
-
 def test_strings_that_no_tokenizer_takes() -> None:
     gen = aigc.Generator(tiny.model("llama"), tiny.tokenizer())
     for call in (
@@ -323,3 +338,94 @@ def test_strings_that_no_tokenizer_takes() -> None:
     ):
         with pytest.raises(ParameterError, match="must be text without lone surrogates"):
             call()
+
+
+DOORS = ["generate", "generate_each", "stream", "astream", "chat"]
+LEFT_OUT = r"{} must be left out: {} has no such argument"
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize(
+    ("name", "cure"),
+    [
+        ("temperature", r"sampler=Temperature\(0.8\)"),
+        ("top_k", "TopK"),
+        ("min_p", "MinP"),
+        ("repetition_penalty", "RepetitionPenalty"),
+        ("do_sample", "Greedy"),
+        ("max_tokens", "It is max_new_tokens here"),
+        ("max_length", "It is max_new_tokens here"),
+        ("num_beams", "search=BeamSearch"),
+        ("nonesuch", r"help\(Generator.{}\)"),
+    ],
+)
+def test_a_name_that_nobody_reads_is_refused_at_the_call_with_what_is_meant(door: str, name: str, cure: str) -> None:
+    given: Any = [{"role": "user", "content": "a"}] if door == "chat" else "a"
+    with pytest.raises(TypeParameterError, match=LEFT_OUT.format(name, door) + ".*" + cure.format(door)):
+        getattr(GEN, door)(given, **{name: 3})
+
+
+@pytest.mark.parametrize(
+    ("door", "given"),
+    [
+        ("generate_each", {"search": BestOf(3)}),
+        ("generate_each", {"search": BeamSearch(2)}),
+        ("generate_each", {"guidance": Guidance(2.0)}),
+        ("generate_each", {"speculate": PromptLookup()}),
+        ("stream", {"search": BestOf(3)}),
+        ("stream", {"logprobs": True}),
+        ("astream", {"search": BestOf(3)}),
+        ("astream", {"progress": print}),
+        ("chat", {"n": 2}),
+        ("chat", {"search": BestOf(3)}),
+        ("chat", {"progress": True}),
+    ],
+    ids=str,
+)
+def test_what_one_door_has_does_not_slip_through_another(door: str, given: dict[str, Any]) -> None:
+    asked: Any = [{"role": "user", "content": "a"}] if door == "chat" else ["a", "b", "c"]
+    with pytest.raises(TypeParameterError, match=LEFT_OUT.format(next(iter(given)), door)):
+        getattr(GEN, door)(asked, **given)
+
+
+@pytest.mark.parametrize("logprobs", [5, "no", None, 1])
+def test_logprobs_are_asked_for_by_a_bool(logprobs: Any) -> None:
+    for door in (GEN.generate, GEN.generate_each):
+        with pytest.raises(TypeParameterError, match="logprobs must be True or False"):
+            door("a", logprobs=logprobs)
+
+
+def test_one_row_that_draws_may_be_beside_one_that_does_not() -> None:
+    """Rows of temperature 0 share a call with others, and then the prompt has several texts all the same."""
+    out = GEN.generate("abc", n=2, max_new_tokens=4, sampler=Temperature(torch.tensor([0.0, 1.0])), seed=1)
+    assert out[0].text == GEN.generate("abc", max_new_tokens=4, sampler=Greedy())[0].text
+
+
+def test_a_revision_is_one_of_the_hub(folder: Path) -> None:
+    with pytest.raises(ParameterError, match="revision must be left out where the model is a folder, got 'v9'"):
+        aigc.Generator.from_pretrained(folder, revision="v9")
+
+
+@pytest.mark.parametrize("dtype", ["int4", "torch.int8", torch.int8, 3, None])
+def test_dtypes_are_listed_with_int8(dtype: Any, folder: Path) -> None:
+    with pytest.raises(ParameterError, match=r'dtype must be "auto" or one of float32, .*, int8, got'):
+        aigc.Generator.from_pretrained(folder, device="cpu", dtype=dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda gen: pickle.loads(pickle.dumps(gen))], ids=["copied", "pickled"])
+def test_a_generator_that_has_written_can_be_copied(again: Callable[[Any], Any], dtype: torch.dtype) -> None:
+    gen = aigc.Generator(tiny.model("llama", dtype=dtype), tiny.tokenizer())
+    out = gen.generate("abc", max_new_tokens=6, seed=1)
+    other = again(gen)
+    assert other.generate("abc", max_new_tokens=6, seed=1) == out
+    with torch.no_grad():
+        other.model.get_output_embeddings().weight.mul_(-1.0)
+    assert other.generate("abc", max_new_tokens=6, seed=1) != out
+    assert gen.generate("abc", max_new_tokens=6, seed=1) == out
+    assert gen.plan is gen.plan
+
+
+def test_a_session_shares_its_generators_plan() -> None:
+    with GEN.session() as session:
+        assert session.generator.plan is GEN.plan

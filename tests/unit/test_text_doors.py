@@ -39,6 +39,25 @@ def test_chat_continues_the_template_of_the_model() -> None:
     assert several[0].text == answer.text
 
 
+@pytest.mark.parametrize(
+    ("messages", "named"),
+    [
+        ([{"role": "user", "content": None}], r"messages\[0\]\['content'\] must be a string, got None"),
+        ([{"role": "user", "content": 3}], r"messages\[0\]\['content'\] must be a string"),
+        ([{"role": "user", "content": ["a"]}], r"messages\[0\]\['content'\] must be a string"),
+        ([*ASK, {"role": 3, "content": "a"}], r"messages\[1\]\['role'\] must be a string"),
+        ([ASK, [*ASK, {"role": "user", "content": 3}]], r"messages\[1\]\[1\]\['content'\] must be a string"),
+        ([{"role": "user", "content": "\ud800"}], r"messages\[0\]\['content'\] must be text without lone surrogates"),
+        ([{"role": "user", "content": "x" * 200}], r"messages\[0\] must be shorter"),
+        ([ASK, [{"role": "user", "content": "x" * 200}]], r"messages\[1\] must be shorter"),
+    ],
+    ids=str,
+)
+def test_messages_are_of_strings(messages: Any, named: str) -> None:
+    with pytest.raises(ParameterError, match=named):
+        chatty().chat(messages, max_new_tokens=4)
+
+
 def with_begin_token() -> aigc.Generator:
     """A tokenizer that puts a begin token before every text, as Llama's does."""
     tokenizer = tiny.tokenizer(begin=True)

@@ -562,6 +562,14 @@ def test_an_interrupted_iteration_goes_on_where_it_was(whole: Completions, monke
         ({"stop": ""}, "stop"),
         ({"batch_size": 0}, "batch_size"),
         ({"skip": 3}, "skip"),
+        ({"skip": "a"}, "skip must be a set of rows"),
+        ({"skip": b"a"}, "skip must be a set of rows"),
+        ({"skip": {"0"}}, "skip must be an integer of at least 0"),
+        ({"skip": {-1}}, "skip must be an integer of at least 0"),
+        ({"skip": [1.5]}, "skip must be an integer of at least 0"),
+        ({"skip": (True,)}, "skip must be an integer of at least 0"),
+        ({"prompts": ()}, "prompts must be"),
+        ({"prompts": b"a"}, "prompts must be"),
         ({"progress": 3}, "progress"),
     ],
     ids=str,
@@ -578,6 +586,34 @@ def test_a_bad_prompt_of_an_iterator_is_named_by_its_place() -> None:
     rows = GEN.generate_each(iter(["a"] * 40 + [None]), max_new_tokens=1, batch_size=1)
     with pytest.raises(ParameterError, match=r"prompts\[40\] must be a string"):
         list(rows)
+
+
+@pytest.mark.parametrize("bad", ["x" * 200, 3, "\ud800"], ids=["long", "int", "surrogate"])
+@pytest.mark.parametrize("source", [list, iter], ids=["list", "iterator"])
+def test_a_prompt_that_is_skipped_is_not_looked_at(source: Callable[[Any], Any], bad: Any, whole: Completions) -> None:
+    prompts: list[Any] = list(PROMPTS)
+    prompts[1] = bad
+    found = dict(GEN.generate_each(source(prompts), **WRITE, skip={1}))
+    assert found == {i: one for i, one in enumerate(whole) if i != 1}
+    half = dict(GEN.generate_each(source(PROMPTS), **WRITE, n=2, skip=[1, 3]))
+    every = GEN.generate(PROMPTS, **WRITE, n=2)
+    assert half == {i: one for i, one in enumerate(every) if i not in (1, 3)}
+    with pytest.raises(ParameterError, match=r"prompts\[1\] must be"):  # one of its rows is still to be written
+        list(GEN.generate_each(source(prompts), **WRITE, n=2, skip={2}))
+
+
+def test_whoever_watches_may_fail_and_what_is_finished_is_kept(whole: Completions) -> None:
+    def watch(progress: Progress) -> None:
+        if progress.done == 3:
+            raise ZeroDivisionError("division by zero")
+
+    with pytest.raises(GenerationError, match="progress failed: ZeroDivisionError") as caught:
+        GEN.generate(PROMPTS, **WRITE, batch_size=1, progress=watch)
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+    partial = caught.value.completions
+    assert len(partial) - len(partial.unfinished) == 3
+    law_of_partial(partial, whole)
+    assert GEN.generate(PROMPTS, **WRITE, resume=partial) == whole
 
 
 def test_samplers_with_a_state_follow_their_rows_through_batches() -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 import aigc
 import tiny
-from aigc.errors import GenerationError, ModelError, ParameterError
+from aigc.errors import GenerationError, ModelError, ParameterError, ResourceError
 from aigc.kernels import Draw, Status
 from aigc.sampling import Greedy, Noise, PerRow, Temperature, TopK, as_sampler, chain
 from aigc.text import BeamSearch, BestOf, Completion, ContrastiveSearch
@@ -581,3 +581,11 @@ def test_masked_models_refuse() -> None:
     gen = aigc.Generator(tiny.masked("bert"), tiny.closed_tokenizer())
     with pytest.raises(ModelError, match="search needs a model that writes from left to right"):
         gen.generate(f"ab{tiny.MASK}", search=BeamSearch(2))
+
+
+@pytest.mark.parametrize("search", [BeamSearch(10**6), BeamSearch(10**5, groups=10, diversity=1.0)], ids=repr)
+def test_a_search_that_fits_no_machine_is_refused_before_it_begins(search: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aigc.device.available_memory", lambda device: 2**33)
+    with pytest.raises(ResourceError, match="GiB for one prompt, and 8.0 GiB are free. Search with fewer rows"):
+        GEN.generate("abc", max_new_tokens=2, search=search)
+    assert len(GEN.generate("abc", max_new_tokens=2, search=BeamSearch(16))) == 1

@@ -114,3 +114,10 @@ def test_a_model_that_is_trained_writes_with_its_new_weights() -> None:
     after = gen.generate("abc", max_new_tokens=8, seed=0).texts
     assert after != before
     assert after == aigc.Generator(model, tiny.tokenizer()).generate("abc", max_new_tokens=8, seed=0).texts
+
+
+def test_a_closed_session_is_not_entered() -> None:
+    session = GEN.session()
+    session.close()
+    with pytest.raises(ClosedError, match="session must be open"), session:
+        pass

@@ -470,3 +470,35 @@ def test_a_refused_run_is_no_provenance(tmp_path: Path) -> None:
         with pytest.raises(ParameterError):
             gen.fit(POEMS, steps=1, **{**HOW, **bad})
     assert gen.trained_on == ()
+
+
+SHORT: dict[str, Any] = {"steps": 2, "batch_size": 2, "length": 16, "seed": 0, "progress": False}
+
+
+def test_an_optimizer_of_other_parameters_would_train_nothing() -> None:
+    gen, other = generator(), torch.nn.Parameter(torch.zeros(3))
+    before = {name: value.clone() for name, value in gen.model.state_dict().items()}
+    with pytest.raises(ParameterError, match="optimizer must be one of the parameters that are trained, got 'SGD'"):
+        gen.fit(POEMS * 4, **SHORT, optimizer=lambda _: torch.optim.SGD([other], lr=0.1))
+    assert gen.trained_on == ()
+    gen.fit(POEMS * 4, **SHORT, optimizer=lambda parameters: torch.optim.SGD(parameters[-1:], lr=0.1))
+    changed = [name for name, value in gen.model.state_dict().items() if not torch.equal(value, before[name])]
+    assert len(changed) == 1
+
+
+@pytest.mark.parametrize("lr", [None, 0.1])
+def test_a_schedule_is_of_numbers(lr: float | None) -> None:
+    gen = generator()
+    for schedule, says in (
+        (lambda step: None, "a function from the step's number to a number, got None"),
+        (3, "a function of the step"),
+    ):
+        with pytest.raises(ParameterError, match=f"schedule must be {says}"):
+            gen.fit(POEMS * 4, **SHORT, schedule=schedule, lr=lr)
+
+
+@pytest.mark.parametrize("name", ["held_out", "general"])
+def test_texts_are_named_in_errors(name: str) -> None:
+    for given in (3, "two\nlines"):
+        with pytest.raises(ParameterError, match=f"{name} must be a path"):
+            generator().fit(POEMS * 4, **SHORT, **{name: given})

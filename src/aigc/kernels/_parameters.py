@@ -5,6 +5,7 @@ import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -123,6 +124,10 @@ def same_device(a: torch.device, b: torch.device) -> bool:
     return a.type == b.type and (a.index == b.index or a.index is None or b.index is None)
 
 
+_NUMBERS = (int, float, np.integer, np.floating)
+_OFF = "Leave it out to have it off."  # the argument, or the filter
+
+
 class _Range(NamedTuple):
     name: str
     condition: str
@@ -146,10 +151,10 @@ def _number(range_: _Range, value: float) -> float | None:
     name, condition, low, above_low, high, neutral, _, whole = range_
     if whole and hasattr(value, "__index__") and not isinstance(value, bool):
         value = operator.index(value)
-    if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
-        raise fail_type(name, condition, value, "None is off.")
+    if isinstance(value, bool) or not isinstance(value, int if whole else _NUMBERS):
+        raise fail_type(name, condition, value, _OFF)
     if not (low < value or (value == low and not above_low)) or not value <= high or value == math.inf:
-        raise fail(name, condition, value, "None is off.")
+        raise fail(name, condition, value, _OFF)
     if value == neutral:
         return None
     if whole:
@@ -157,7 +162,7 @@ def _number(range_: _Range, value: float) -> float | None:
     try:
         return float(value)
     except OverflowError:
-        raise fail(name, condition, value, "None is off.") from None
+        raise fail(name, condition, value, _OFF) from None
 
 
 def _tensor(
@@ -175,5 +180,5 @@ def _tensor(
     if read:
         inside = (value > low) | (value == off) if above_low else value >= low
         if not bool((inside & (value <= high) & (value < math.inf)).all()):
-            raise fail(name, condition, value.tolist(), "None is off.")
+            raise fail(name, condition, value.tolist(), _OFF)
     return value.expand(rows).reshape(-1, 1)

@@ -9,9 +9,21 @@ from torch import Tensor
 from aigc._checks import fail, fail_type, integer
 from aigc.errors import GenerationError
 
-__all__ = ["check_ids", "drawable", "inside", "refuse_empty", "tensor"]
+__all__ = ["Emptied", "check_ids", "drawable", "inside", "refuse_empty", "tensor"]
 
 _MOST = 2**31 - 1
+
+
+class Emptied(GenerationError):
+    """A filter leaves a row nothing to draw: an error to whoever calls the filter; in a sampler the row ends, and no other.
+
+    Attributes:
+        left: The logits as the filter leaves them.
+    """
+
+    def __init__(self, message: str, left: Tensor) -> None:
+        super().__init__(message)
+        self.left = left
 
 
 def check_ids(name: str, ids: Any, *, least: int = 1) -> tuple[int, ...]:
@@ -49,12 +61,12 @@ def drawable(logits: Tensor) -> Tensor:
 
 
 def refuse_empty(part: object, had: Tensor, logits: Tensor, cure: str) -> None:
-    """Raises where a row that `had` a token to draw has none in `logits` `(*rows, vocab)`.
+    """Raises where a row that `had` a token to draw has none in `logits` `(*rows, vocab)`, which a filter would return.
 
     Raises:
-        GenerationError: Says which filter, and which row.
+        Emptied: Says which filter, and which row.
     """
     emptied = had & ~drawable(logits)
     if bool(emptied.any()):
         row = int(emptied.flatten().int().argmax())
-        raise GenerationError(f"{type(part).__name__} leaves row {row} of the batch no token that can be drawn. {cure}")
+        raise Emptied(f"{type(part).__name__} leaves row {row} of the batch no token that can be drawn. {cure}", logits)

@@ -4,12 +4,16 @@ import math
 from dataclasses import fields
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from aigc._checks import fail, fail_type
 
-__all__ = ["Parametric", "check", "column", "values"]
+__all__ = ["Parametric", "check", "column", "cure", "values"]
+
+_FLOATS = (float, np.floating)
+_NUMBERS = (int, np.integer, *_FLOATS)
 
 
 class Parametric:
@@ -60,13 +64,21 @@ def check(
         if value.is_complex() or value.dtype == torch.bool or (whole and value.is_floating_point()) or value.ndim > 1:
             raise fail_type(name, wanted, value)
         numbers = value.flatten().tolist()
-    elif isinstance(value, int | float) and not isinstance(value, bool) and not (whole and isinstance(value, float)):
+    elif isinstance(value, _NUMBERS) and not isinstance(value, bool) and not (whole and isinstance(value, _FLOATS)):
         numbers = [value]
     else:
-        raise fail_type(name, wanted, value, "Leave the filter out to have it off." if value is None else "")
+        raise fail_type(name, wanted, value, cure(value, per_row=per_row))
     for number in numbers:
         if not (low < number if above_low else low <= number) or not number <= high or math.isinf(number):
             raise fail(name, wanted, value.tolist() if isinstance(value, Tensor) else value)
+
+
+def cure(value: object, *, per_row: bool = True) -> str:
+    """What to give in place of a parameter that is no number."""
+    if value is None:
+        return "Leave the filter out to have it off."
+    several = per_row and isinstance(value, list | tuple | np.ndarray)
+    return "For one per row give torch.tensor(...)." if several else ""
 
 
 def column(value: float | Tensor, logits: Tensor) -> Tensor:

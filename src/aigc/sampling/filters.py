@@ -14,7 +14,7 @@ from torch import Tensor
 
 from aigc import kernels
 from aigc._checks import fail_type
-from aigc.sampling._numbers import Parametric, column
+from aigc.sampling._numbers import Parametric, column, cure
 
 __all__ = ["Greedy", "MinP", "Temperature", "TopK", "TopP"]
 
@@ -40,6 +40,7 @@ class Temperature(Parametric):
 
     per_row: ClassVar[tuple[str, ...]] = ("t",)
     narrow: ClassVar[bool] = True
+    keeps_one_at: ClassVar[float] = 0
 
     def __post_init__(self) -> None:
         _check(temperature=self.t)
@@ -65,6 +66,7 @@ class TopK(Parametric):
 
     per_row: ClassVar[tuple[str, ...]] = ("k",)
     narrow: ClassVar[bool] = True
+    keeps_one_at: ClassVar[float] = 1  # but for logits that tie
 
     def __post_init__(self) -> None:
         _check(top_k=self.k)
@@ -157,8 +159,8 @@ def tempered(logits: Tensor, t: Tensor) -> Tensor:
 def _check(**given: Any) -> None:
     """Checks a parameter when a filter is made, not when it is first used."""
     ((name, value),) = given.items()
-    if value is None:
-        raise fail_type(name, "a number, or a tensor of one per row", value, "Leave the filter out to have it off.")
+    if instead := cure(value):
+        raise fail_type(name, "a number, or a tensor of one per row", value, instead)
     kernels.parameters(value.shape if isinstance(value, Tensor) else (), **given)
 
 

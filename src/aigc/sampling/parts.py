@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from aigc._checks import fail, fail_type
@@ -196,13 +197,21 @@ def check_rows(value: object, rows: int | None) -> None:
 
 
 def is_greedy(value: object) -> bool:
-    """Says whether a filter or sampler keeps one token only, by its type.
+    """Says whether a filter or sampler keeps one token only: by its type, or as `Temperature(0)` and `TopK(1)` do.
+
+    Of parameters per row all must say so.
 
     Example:
-        >>> from aigc.sampling import Greedy, TopK
-        >>> is_greedy(chain(TopK(3), Greedy())), is_greedy(TopK(3))
-        (True, False)
+        >>> from aigc.sampling import Greedy, Temperature, TopK
+        >>> is_greedy(chain(TopK(3), Greedy())), is_greedy(Temperature(0)), is_greedy(TopK(3))
+        (True, True, False)
     """
     if hasattr(value, "sampler"):
         return is_greedy(value.sampler)
-    return any(getattr(type(part), "keeps_one", False) for part in parts_of(value))
+    return any(getattr(type(part), "keeps_one", False) or _one_only(part) for part in parts_of(value))
+
+
+def _one_only(part: Part) -> bool:
+    """Whether a parameter has the value, which its class names in `keeps_one_at`, at which one token is left."""
+    at = getattr(type(part), "keeps_one_at", None)
+    return at is not None and all(bool((torch.as_tensor(found) == at).all()) for _, found in values(part))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from aigc import kernels
-from aigc._checks import fail_type
+from aigc._checks import fail, fail_type, sequence
 from aigc.kernels import Draw, Parameters
 from aigc.sampling.noise import Noise
 from aigc.sampling.parts import Memory, Part, has_memory, parts_of, take
@@ -155,6 +155,13 @@ class PerRow:
     """
 
     samplers: tuple[Sampler[Any], ...]
+
+    def __post_init__(self) -> None:
+        for i, each in enumerate(sequence("samplers", self.samplers, "samplers, one per row")):
+            if not (hasattr(each, "init") and hasattr(each, "step")):
+                raise fail_type(f"samplers[{i}]", "a sampler", each, "Make one of a filter with as_sampler.")
+        if not self.samplers:
+            raise fail("samplers", "at least one sampler", self.samplers)
 
     def init(self, prompts: Sequence[Sequence[int]]) -> _PerRowState:
         """Starts each distinct sampler on its rows."""

@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 
 from aigc import kernels
+from aigc.errors import GenerationError
 from aigc.kernels import Draw, Parameters, Status
 from aigc.kernels.reference import FLAT
+from aigc.sampling._ids import Emptied
 from aigc.sampling.filters import Greedy, MinP, Temperature, TopK, TopP
 from aigc.sampling.noise import Noise
 from aigc.sampling.parts import Filter, Memory, Part, has_memory, take
@@ -85,16 +87,24 @@ def apply(parts: Sequence[Part], x: Tensor, states: Sequence[Any], places: Tenso
         states: One per part; that of a filter is not looked at.
         places: The place of each row among those that parameters per row are for, `(rows,)`.
         noise: Of this step.
+
+    Raises:
+        GenerationError: If a part returns something else than logits of the same shape.
     """
     given = x
     for part, state in zip(parts, states, strict=True):
         part = take(part, places)
-        if has_memory(part):
-            wide = x if x.dtype in (torch.float32, torch.float64) else x.float()
-            wide = wide.clone() if wide.data_ptr() == given.data_ptr() else wide
-            x = cast("Memory[Any]", part).apply(wide, state, noise)
-        else:
-            x = cast("Filter", part)(x)
+        try:
+            if has_memory(part):
+                wide = x if x.dtype in (torch.float32, torch.float64) else x.float()
+                wide = wide.clone() if wide.data_ptr() == given.data_ptr() else wide
+                x = cast("Memory[Any]", part).apply(wide, state, noise)
+            else:
+                x = cast("Filter", part)(x)
+        except Emptied as error:
+            x = error.left  # the draw reports the row, and the others go on
+        if not isinstance(x, Tensor) or x.shape != given.shape or not x.is_floating_point():
+            raise _no_logits(part, given, x)
     return x
 
 
@@ -143,6 +153,14 @@ def merge(draws: Sequence[Draw], rows: Sequence[Sequence[int]]) -> Draw:
         for whole, field in zip(merged, draw, strict=True):
             whole[at] = field
     return Draw(*merged)
+
+
+def _no_logits(part: Part, given: Tensor, found: object) -> GenerationError:
+    wanted = f"a floating tensor of the shape {tuple(given.shape)}"
+    got = f"{found.dtype} of {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+    name = getattr(part, "__name__", repr(part))
+    cure = "Keep the shape of the logits, and put -inf where a token shall not be drawn."
+    return GenerationError(f"a filter must return {wanted}, and {name} returned {got}. {cure}")
 
 
 def _rank(part: Part) -> int:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from aigc._checks import fail, fail_type
+from aigc._checks import fail, fail_type, string
 from aigc.kernels import Draw
 from aigc.sampling._ids import check_ids, drawable, inside, refuse_empty, tensor
 from aigc.sampling._numbers import Parametric, check, column
@@ -80,7 +80,7 @@ class LogitBias(Parametric):
 
     Raises:
         ParameterError: If an id is not in the vocabulary, or a string is not one token; as soon as the tokenizer is known.
-        GenerationError: If a row has no other tokens than those that are banned.
+        GenerationError: If a row has no other tokens than those that are banned; in a sampler that row alone ends.
 
     Example:
         >>> LogitBias({0: -math.inf, 2: 1.5})(torch.tensor([1.0, 2.0, 3.0]))
@@ -95,8 +95,7 @@ class LogitBias(Parametric):
         if not self.biases:
             raise fail("biases", "at least one", self.biases, "Leave the filter out to have it off.")
         for token, bias in self.biases.items():
-            if not isinstance(token, str):
-                check_ids("biases", [token])
+            _ = string("biases", token) if isinstance(token, str) else check_ids("biases", [token])
             if not isinstance(bias, int | float) or isinstance(bias, bool):
                 raise fail_type(f"biases[{token!r}]", "a number", bias)
             if math.isnan(bias) or bias == math.inf:
@@ -139,7 +138,7 @@ class Allowed(Parametric):
 
     Raises:
         ParameterError: If an id is not in the vocabulary, as soon as that is known.
-        GenerationError: If a row has none of these tokens.
+        GenerationError: If a row has none of these tokens; in a sampler that row alone ends.
 
     Example:
         >>> Allowed([1, 2])(torch.tensor([1.0, 2.0, 3.0]))
@@ -174,7 +173,7 @@ class Banned(Parametric):
 
     Raises:
         ParameterError: If an id is not in the vocabulary, or all ids are banned, as soon as that is known.
-        GenerationError: If a row has no other tokens.
+        GenerationError: If a row has no other tokens; in a sampler that row alone ends.
 
     Example:
         >>> Banned([1, 2])(torch.tensor([1.0, 2.0, 3.0]))
@@ -262,5 +261,6 @@ def _inside(name: str, biases: Mapping[int | str, float], size: int) -> None:
 def _spared(part: object, logits: Tensor, cut: Tensor) -> Tensor:
     """What a filter leaves of logits that it cut by id; bad rows stay what they are."""
     had = drawable(logits)
-    refuse_empty(part, had, cut, _EARLIER)
-    return cut if bool(had.all()) else cut.where(had[..., None], logits)
+    left = cut if bool(had.all()) else cut.where(had[..., None], logits)
+    refuse_empty(part, had, left, _EARLIER)
+    return left

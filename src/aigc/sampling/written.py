@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aigc._checks import fail, fail_type
+from aigc._checks import fail, fail_type, string
 from aigc.kernels import Draw
 from aigc.sampling._ids import check_ids, drawable, inside, refuse_empty, tensor
 from aigc.sampling._numbers import Parametric, check
@@ -35,7 +35,7 @@ class MinTokens(Parametric):
     Raises:
         ParameterError: If a row may not write so many tokens, before anything is written; or if there are no `ends` and no
             tokenizer.
-        GenerationError: If a row has no other tokens than ends.
+        GenerationError: If a row has no other tokens than ends; in a sampler that row alone ends.
 
     Example:
         >>> from aigc.sampling import Noise
@@ -104,7 +104,7 @@ class ForcedPrefix(Parametric):
     Raises:
         ParameterError: If a row may not write so many tokens, before anything is written; or if it is a text, and there is
             no tokenizer.
-        GenerationError: If a filter before this one cut the token that is to come.
+        GenerationError: If a filter before this one cut the token that is to come; in a sampler that row alone ends.
 
     Example:
         >>> from aigc.sampling import Noise
@@ -117,7 +117,9 @@ class ForcedPrefix(Parametric):
     prefix: str | Iterable[int]
 
     def __post_init__(self) -> None:
-        if not isinstance(self.prefix, str):
+        if isinstance(self.prefix, str):
+            string("prefix", self.prefix)
+        else:
             object.__setattr__(self, "prefix", _in_order("prefix", self.prefix))
         if not self.prefix:
             raise fail("prefix", "a text or ids, at least one token", self.prefix, "Leave the filter out to have it off.")
@@ -151,8 +153,9 @@ class ForcedPrefix(Parametric):
         forced = drawable(logits) & (state < len(ids))
         token = tensor(ids, logits)[state.clamp(max=len(ids) - 1), None]
         only = torch.full_like(logits, -math.inf).scatter_(-1, token, logits.gather(-1, token))
-        refuse_empty(self, forced, only, "Put it before the filters that cut.")
-        return only.where(forced[:, None], logits)
+        left = only.where(forced[:, None], logits)
+        refuse_empty(self, forced, left, "Put it before the filters that cut.")
+        return left
 
     def update(self, state: Tensor, draw: Draw) -> Tensor:
         """Each row has one more."""
@@ -193,11 +196,9 @@ class BannedStrings(Parametric):
         if isinstance(self.strings, str) or not isinstance(self.strings, Iterable):
             raise fail_type("banned_strings", "a list of strings", self.strings)
         object.__setattr__(self, "strings", tuple(self.strings))
-        for i, string in enumerate(self.strings):
-            if not isinstance(string, str):
-                raise fail_type(f"banned_strings[{i}]", "a string", string)
-            if not string or any("\ud800" <= character <= "\udfff" for character in string):
-                raise fail(f"banned_strings[{i}]", "a string of at least one character, without lone surrogates", string)
+        for i, banned in enumerate(self.strings):
+            if not string(f"banned_strings[{i}]", banned):
+                raise fail(f"banned_strings[{i}]", "a string of at least one character", banned)
         if not self.strings:
             raise fail("banned_strings", "at least one string", self.strings, "Leave the filter out to have it off.")
         if not isinstance(self.prompt, bool):

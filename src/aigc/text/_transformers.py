@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
-from aigc._checks import fail_type
+from aigc._checks import fail_type, string
 from aigc.errors import ModelError
 from aigc.text.forwards import Said, SlotCache
 from aigc.text.packed.source import Source
@@ -238,6 +238,7 @@ class Vocabulary:
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text, with the special tokens that the tokenizer puts around one."""
+        string("text", text)
         ids: list[int] = self.tokenizer(text, verbose=False)["input_ids"]
         if self._whole:
             return ids

@@ -15,8 +15,9 @@ from torch import nn
 
 from aigc import checkpoint, random
 from aigc._checks import fail, fail_type, integer, number
+from aigc._writing import path_of
 from aigc.device import seeded_rng
-from aigc.errors import ModelFileError
+from aigc.errors import ModelFileError, ModelNotFoundError
 from aigc.text import provenance
 from aigc.text.adapter_files import CONFIG, PREFIX, READ, WEIGHTS, checked, lora_config, read_template, write_template
 from aigc.text.adapter_notes import Notes
@@ -111,6 +112,8 @@ class Adapters:
             ParameterError: If there is one of that name, or no module of those that it shall change.
         """
         lora = LoRA() if lora is None else lora
+        if not isinstance(lora, LoRA):
+            raise fail_type("lora", "a LoRA, or None", lora, "For instance LoRA(rank=8).")
         targets = "all-linear" if lora.targets is None else list(lora.targets)
         rank = {"r": lora.rank, "lora_alpha": 2 * lora.rank if lora.alpha is None else lora.alpha}
         new, start = self._new(name), random.check_seed("seed", seed)
@@ -212,12 +215,15 @@ class Adapters:
             name: What it shall be called; None takes the folder's name.
 
         Raises:
+            ModelNotFoundError: If there is no such folder.
             ModelFileError: If a file is missing or damaged, or the adapter is of another kind or another model. Nothing is
                 changed then.
             ParameterError: If there is one of that name, or it is none that an adapter can have.
             ImportError: If peft is not installed.
         """
-        place = Path(folder)
+        place = path_of("folder", folder)
+        if not place.is_dir():
+            raise ModelNotFoundError(f"folder must be one that adapters.save wrote, got {str(place)!r}. No such folder.")
         checkpoint.verify(place)
         config, manifests = checked(checkpoint.read_json(place / CONFIG), place), provenance.read(place)
         template = read_template(place)

@@ -120,10 +120,13 @@ class Engine:
         grammar: str | None = None,
     ) -> Call:
         """Checks how the rows of a call shall be written."""
+        if not isinstance(logprobs, bool):
+            raise fail_type("logprobs", "True or False", logprobs)
         if batch_size is not None:
             batch_size = integer("batch_size", batch_size, low=1)
         asked = constraint(json=json, regex=regex, choices=choices, grammar=grammar)
         search = searching.check_search(search, self._network, n=n, speculate=speculate, guidance=guidance)
+        searching.check_room(search, self._network, slot_bytes=self._slot_bytes())
         guidance = searching.check_guidance(guidance, self._network, speculate=speculate)
         default = _no_filter if isinstance(search, BeamSearch | ContrastiveSearch) else self._default_sampler
         chosen = requests.writers(sampler, rows, n=n if search is None else 1, default=default).under(asked)
@@ -153,11 +156,9 @@ class Engine:
         encoded = [(text, self._encode(text)) for text in texts]
         return self.build(encoded, n=n, max_new_tokens=max_new_tokens, seed=seed, first=first)
 
-    def build(
-        self, encoded: list[tuple[str, list[int]]], *, n: int, max_new_tokens: int, seed: Seeds, first: int = 0
-    ) -> list[Request]:
-        """Turns encoded prompts into rows."""
-        return requests.build(encoded, n=n, max_new_tokens=max_new_tokens, seed=seed, network=self._network, first=first)
+    def build(self, encoded: list[tuple[str, list[int]]], **how: Any) -> list[Request]:
+        """Turns encoded prompts into rows: see `requests.build`."""
+        return requests.build(encoded, **how, network=self._network)
 
     def answer(
         self,
@@ -170,7 +171,7 @@ class Engine:
         """Answers conversations."""
         with lock_of(self._vocabulary.tokenizer):
             prompts = [self._vocabulary.conversation(conversation) for conversation in conversations]
-        rows = self.build(prompts, n=1, max_new_tokens=max_new_tokens, seed=seed)
+        rows = self.build(prompts, n=1, max_new_tokens=max_new_tokens, seed=seed, name="messages")
         call = self.call(len(rows), n=1, **how)
         return self.complete(self._guided(rows, call.guidance, n=1, max_new_tokens=max_new_tokens), call, seed=seed)
 
@@ -191,7 +192,7 @@ class Engine:
 
     def each(
         self,
-        prompts: Iterator[str],
+        prompts: Iterator[tuple[int, str]],
         call: Call,
         *,
         n: int,
@@ -200,15 +201,14 @@ class Engine:
         skip: Container[int],
         reporter: Reporter,
     ) -> Generator[tuple[int, Completion], None, None]:
-        """Writes rows of prompts that are read a window at a time, and yields each when it is finished."""
+        """Writes rows of prompts, given with their places and read a window at a time; yields each when it is finished."""
         window = max(1, _AHEAD * self._budget(call).rows // n)
 
         def run() -> Iterator[Step]:
-            first = 0
+            how: dict[str, Any] = {"n": n, "max_new_tokens": max_new_tokens, "seed": seed}
             while texts := list(islice(prompts, window)):
-                rows = self.rows(texts, n=n, max_new_tokens=max_new_tokens, seed=seed, first=first)
+                rows = (row for place, text in texts for row in self.rows([text], **how, first=place))
                 yield from self.steps(_longest_first(row for row in rows if row.index not in skip), call)
-                first += len(texts)
 
         return each(run(), logprobs=call.logprobs, reporter=reporter)
 
@@ -301,8 +301,7 @@ class Engine:
         texts = guidance.negatives(len(ends))
         own = isinstance(self._network, Seq2SeqNetwork)  # it reads an empty source, where others need a token
         encoded = [(text, self._encode(text) if text or own else list(end)) for text, end in zip(texts, ends, strict=True)]
-        how: dict[str, Any] = {"n": n, "max_new_tokens": max_new_tokens, "seed": 0, "network": self._network}
-        others = requests.build(encoded, **how, name="negative")
+        others = self.build(encoded, n=n, max_new_tokens=max_new_tokens, seed=0, name="negative")
         both = zip(rows, others, strict=True)
         return [replace(row, negative=other.read, limit=min(row.limit, other.limit)) for row, other in both]
 
@@ -337,11 +336,12 @@ class Engine:
                 raise fail("speculate", "a Generator with the same tokenizer", "one with another vocabulary", cure)
 
     def _budget(self, call: Call) -> batches.Budget:
-        network = self._network
-        config = network.model.config.get_text_config(decoder=True)
-        size = batches.slot_bytes(config, network.dtype)
-        budget = batches.working_set(network.device, batch_size=call.batch_size, slot_bytes=size)
-        return budget.parted(searching.width(call.search))
+        how: dict[str, Any] = {"batch_size": call.batch_size, "slot_bytes": self._slot_bytes()}
+        return batches.working_set(self._network.device, **how).parted(searching.width(call.search))
+
+    def _slot_bytes(self) -> int | None:
+        config = self._network.model.config.get_text_config(decoder=True)
+        return batches.slot_bytes(config, self._network.dtype)
 
     def _encode(self, text: str) -> list[int]:
         with lock_of(self._vocabulary.tokenizer):

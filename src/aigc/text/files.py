@@ -51,9 +51,10 @@ def inspect(folder: Path, *, placement: Placement, manifest: bool = True) -> Non
     """
     if manifest:
         checkpoint.verify(folder)
-    for name in ("config.json", "tokenizer_config.json"):
+    for name in ("config.json", "tokenizer_config.json", "generation_config.json"):
         if name == "config.json" or (folder / name).exists():
             check_config(checkpoint.read_json(folder / name), source=str(folder / name))
+    _check_ends(folder)
     checkpoint.refuse_pickle(folder)
     if not any(folder.glob("*.safetensors")):
         raise ModelFileError(
@@ -95,6 +96,21 @@ def _check_embedding(folder: Path) -> None:
             f"{folder / 'config.json'}: vocab_size {vocabulary} and a width of {width} ask for more than the {held} "
             "numbers that the weights hold. The file is damaged."
         )
+
+
+def _check_ends(folder: Path) -> None:
+    """Refuses ids that end a text and that no token has: transformers passes over them, and no text would end."""
+    config = checkpoint.read_json(folder / "config.json")
+    sizes = [value for name, value in _entries(config) if name == "vocab_size" and isinstance(value, int)]
+    vocabulary = max(sizes, default=_LIMITS["vocab_size"])
+    for name in ("config.json", "generation_config.json"):
+        ends = checkpoint.read_json(folder / name).get("eos_token_id") if (folder / name).exists() else None
+        for end in ends if isinstance(ends, list) else [] if ends is None else [ends]:
+            if isinstance(end, bool) or not isinstance(end, int) or not 0 <= end < vocabulary:
+                raise ModelFileError(
+                    f"{folder / name}: eos_token_id must be made of integers in [0, {vocabulary - 1}], got {ends!r}. "
+                    "The file is damaged, or of another model."
+                )
 
 
 def _entries(config: dict[str, Any]) -> Iterator[tuple[str, Any]]:

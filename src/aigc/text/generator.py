@@ -19,13 +19,12 @@ from aigc.text.constraining import ConstraintOptions
 from aigc.text.engine import Engine
 from aigc.text.gaps import Infilling
 from aigc.text.guidance import Guidance
-from aigc.text.learning import FitOptions
 from aigc.text.loading import load
 from aigc.text.material import Texts
+from aigc.text.options import ChatOptions, StreamOptions, accepted
 from aigc.text.progress import Reporter, Watcher
-from aigc.text.requests import ChatOptions, Message, Seeds, Stops, StreamOptions, Writer, Writers
+from aigc.text.requests import Message, Seeds, Stops, Writer, Writers
 from aigc.text.results import Chunk, Completion, Completions, Filled, Score
-from aigc.text.scratch import ScratchOptions
 from aigc.text.searching import Search
 from aigc.text.session import Session
 from aigc.text.speculation import PromptLookup
@@ -121,11 +120,11 @@ class Generator:
         return generator
 
     @classmethod
-    def from_scratch(cls, corpus: Iterable[Document], **how: Unpack[ScratchOptions]) -> Self:
+    def from_scratch(cls, corpus: Iterable[Document], **how: Unpack[scratch.ScratchOptions]) -> Self:
         """Makes an untrained model and a tokenizer for a corpus; `fit` trains it: see `aigc.text.scratch.from_scratch`."""
         return cls(*scratch.from_scratch(corpus, **how))
 
-    def fit(self, data: Texts, **options: Unpack[FitOptions]) -> History:
+    def fit(self, data: Texts, **options: Unpack[learning.FitOptions]) -> History:
         """Trains the model on texts: see `aigc.text.learning.fit`, whose arguments these are."""
         return learning.fit(self, data, **options)
 
@@ -220,7 +219,7 @@ class Generator:
             [True, True]
         """
         how: dict[str, Any] = {"max_new_tokens": max_new_tokens, "sampler": sampler, "stop": stop, "batch_size": batch_size}
-        how |= {"speculate": speculate, "search": search, "guidance": guidance, **constraint}
+        how |= {"speculate": speculate, "search": search, "guidance": guidance, **accepted("generate", constraint)}
         rows, call = self._engine.prepare(prompts, n=n, seed=seed, logprobs=logprobs, **how)
         return self._engine.complete(rows, call, seed=seed, progress=progress, resume=resume)
 
@@ -254,7 +253,7 @@ class Generator:
             logprobs: As for `generate`.
             batch_size: As for `generate`.
             progress: As for `generate`; a line is also shown if nobody knows how many prompts will come.
-            skip: Rows that are not written, because they were before.
+            skip: Rows that are not written, because they were before; a prompt all of whose rows are skipped is not read.
             **constraint: As for `generate`.
 
         Example:
@@ -266,10 +265,11 @@ class Generator:
         base, writer = requests.base_seed(seed), None if sampler is None else [sampler]
         requests.check_counts(n=n, max_new_tokens=max_new_tokens)
         given: dict[str, Any] = {"sampler": writer, "stop": stop, "batch_size": batch_size, "logprobs": logprobs}
-        call = self._engine.call(1, n=n, **given, **constraint)
+        call = self._engine.call(1, n=n, **given, **accepted("generate_each", constraint))
+        skip = requests.skipped(skip)
         report = Reporter(progress, total=requests.still_to_write(prompts, skip, n=n))
         how: dict[str, Any] = {"n": n, "max_new_tokens": max_new_tokens, "seed": base, "skip": skip, "reporter": report}
-        return self._engine.each(requests.one_by_one(prompts), call, **how)
+        return self._engine.each(requests.one_by_one(prompts, skip, n=n), call, **how)
 
     def stream(
         self,
@@ -298,7 +298,7 @@ class Generator:
             True
         """
         how: dict[str, Any] = {"max_new_tokens": max_new_tokens, "sampler": sampler, "stop": stop, "batch_size": batch_size}
-        how |= {"speculate": speculate, "guidance": guidance, **constraint}
+        how |= {"speculate": speculate, "guidance": guidance, **accepted("stream", constraint)}
         steps = self._engine.chunks(prompts, n=n, seed=seed, **how)
         return (chunk for step in steps for chunk in step)
 
@@ -316,7 +316,7 @@ class Generator:
             >>> asyncio.run(first())
             'goes on'
         """
-        return iterate(partial(self._engine.chunks, prompts, **options), worker_of(self.model))
+        return iterate(partial(self._engine.chunks, prompts, **accepted("astream", options)), worker_of(self.model))
 
     @overload
     def chat(self, messages: Sequence[Message], **options: Unpack[ChatOptions]) -> Completion: ...
@@ -340,7 +340,7 @@ class Generator:
             ModelError: If the tokenizer has no chat template, as the default model's has none.
         """
         one, conversations = requests.conversations(messages)
-        out = self._engine.answer(conversations, **options)
+        out = self._engine.answer(conversations, **accepted("chat", options))
         return out[0] if one else out
 
     @overload

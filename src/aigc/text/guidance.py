@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from aigc._checks import fail, fail_type, number
+from aigc._checks import fail, fail_type, number, string
 from aigc.text.loop import Forward
 
 __all__ = ["Guidance", "GuidedForward", "guided"]
@@ -43,9 +43,12 @@ class Guidance:
         texts = [self.negative] if isinstance(self.negative, str) else self.negative
         if not isinstance(texts, Sequence) or isinstance(texts, bytes):
             raise fail_type("negative", "a string, or one for each prompt", self.negative)
+        if not texts:
+            raise fail(
+                "negative", "one string, or one for each prompt", self.negative, "An empty string leads away from none."
+            )
         for text in texts:
-            if not isinstance(text, str):
-                raise fail_type("negative", "a string, or one for each prompt", text)
+            string("negative", text, of="a string, or one for each prompt")
 
     def negatives(self, prompts: int) -> list[str]:
         """The negative text of each prompt.

@@ -25,7 +25,7 @@ from aigc.text.scratch import is_new, no_longer_new
 from aigc.text.sharding import Shards, gather, gathered_at_end, gathered_before
 from aigc.training import EMA, Every, History, Linear, Logger, Loss, MuonAdamW, Noise, Phase, RunOptions, Schedule
 from aigc.training import fit as run
-from aigc.training.options import check_options
+from aigc.training.options import check_moves, check_options
 from aigc.training.pieces import processes
 from aigc.training.progress import Watcher
 from aigc.training.resting import at_rest
@@ -142,7 +142,7 @@ def fit(
         ParameterError: If an argument is out of range.
         TrainingError: If the loss or a gradient is not finite.
     """
-    check_options(average=average, optimizer=optimizer)
+    check_options(average=average, optimizer=optimizer, schedule=schedule)
     model, folder = _causal(gen), None if checkpoint_dir is None else path_of("checkpoint_dir", checkpoint_dir)
     with ExitStack() as stack:
         some = _materials(stack, gen, (data, held_out, general), length=length, packing=packing, folder=folder)
@@ -167,6 +167,7 @@ def fit(
         how: dict[str, Any] = {"accumulate": accumulate, "clip": clip, "precision": _precision(precision, moved)}
         begun: set[bool] = set()
         goal, made = _loss(loss if shards is None else shards, texts, begun), chosen(list(learns.parameters()))
+        check_moves(made, learns.parameters())
         if lr is None and optimizer is None:
             change = _as_begun(change, made, rate)
         phase = Phase("loss", goal, optimizer=made, schedule=change, **how)
@@ -235,8 +236,9 @@ def _materials(
     own = None if folder is None else folder / f"process-{processes().rank}"
     how: dict[str, Any] = {"length": length, "packing": packing}
     made: list[Material | None] = [stack.enter_context(material(gen, cast("Texts", data[0]), folder=own, **how))]
-    for some in data[1:]:
-        made.append(None if some is None else stack.enter_context(material(gen, some, folder=None, aside=True, **how)))
+    for name, some in zip(("held_out", "general"), data[1:], strict=True):
+        aside = None if some is None else material(gen, some, folder=None, aside=True, name=name, **how)
+        made.append(None if aside is None else stack.enter_context(aside))
     return made
 
 
@@ -369,7 +371,13 @@ def _shall_shard(sharded: bool, average: float | None, precision: str) -> bool:
 
 def _as_begun(schedule: Schedule, optimizer: torch.optim.Optimizer, rate: float) -> Schedule:
     """A run that is resumed keeps the rate that it chose when it began: its optimizer's, which is restored."""
-    return lambda step: schedule(step) * (optimizer.param_groups[0]["initial_lr"] / rate)
+
+    def change(step: int) -> float:
+        factor = schedule(step)
+        known = isinstance(factor, int | float)  # what is no number the loop refuses
+        return factor * (optimizer.param_groups[0]["initial_lr"] / rate) if known else factor
+
+    return change
 
 
 def _rate(model: Any) -> float:

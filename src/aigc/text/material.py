@@ -56,7 +56,14 @@ class Material:
 
 @contextmanager
 def material(
-    gen: "Generator", data: Texts, *, length: int | None, packing: Packing | None, folder: Path | None, aside: bool = False
+    gen: "Generator",
+    data: Texts,
+    *,
+    length: int | None,
+    packing: Packing | None,
+    folder: Path | None,
+    aside: bool = False,
+    name: str = "data",
 ) -> Iterator[Material]:
     """Makes windows of data; token files that had to be written for it are removed afterwards, unless there is a folder.
 
@@ -67,6 +74,7 @@ def material(
         packing: As for `aigc.data.pack`; None is `"best-fit"`, or what windows that are given have.
         folder: Where token files are kept for a run that is resumed. Those that are there must be of the same corpus.
         aside: Whether the texts are only looked at: they may be few.
+        name: What errors call the data.
 
     Raises:
         DataError: If there is too little text, a file cannot be read, or the corpus is another than that of the folder.
@@ -81,16 +89,16 @@ def material(
             cure = f"Make them by pack(..., how={packing!r}), or leave packing out."
             raise fail("packing", f"left out with windows that are packed {data.how!r}", packing, cure)
         window_length(gen, data.length)
-        _check(gen, data.tokens)
+        _check(gen, data.tokens, name)
         yield _material(data)
         return
     size = window_length(gen, length)
     tokens = data if isinstance(data, Tokens) else _tokens(data)
     if tokens is not None:
-        _check(gen, tokens)
+        _check(gen, tokens, name)
         yield _material(_packed(tokens, size, packing, aside))
         return
-    corpus = _corpus(data)
+    corpus = _corpus(name, data)
     first, texts = next(iter(corpus), None), Plain(corpus)
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary if folder is None else folder) / _FILE
@@ -123,11 +131,11 @@ def _packed(tokens: Tokens, size: int, packing: Packing | None, aside: bool) -> 
     return pack(tokens, length=size, how="best-fit" if packing is None else packing)
 
 
-def _check(gen: "Generator", tokens: Tokens) -> None:
+def _check(gen: "Generator", tokens: Tokens, name: str) -> None:
     tokens.check_tokenizer(gen.tokenizer)
     if tokens.vocabulary > _vocabulary(gen):
         condition = f"tokens of at most {_vocabulary(gen)} kinds, as the model has them"
-        raise fail("data", condition, f"{tokens.vocabulary}", "Write them with gen.tokenizer.")
+        raise fail(name, condition, f"{tokens.vocabulary}", "Write them with gen.tokenizer.")
 
 
 def window_length(gen: "Generator", length: int | None) -> int:
@@ -141,16 +149,16 @@ def _vocabulary(gen: "Generator") -> int:
     return int(gen.model.get_input_embeddings().weight.shape[0])
 
 
-def _corpus(data: Any) -> Corpus:
+def _corpus(name: str, data: Any) -> Corpus:
     if isinstance(data, Corpus):
         return data
     if isinstance(data, str) and ("\n" in data or len(data) > 1000):
-        raise fail("data", "a path or a sequence of texts", f"{data[:30]}...", "Put one text into a list.")
+        raise fail(name, "a path or a sequence of texts", f"{data[:30]}...", "Put one text into a list.")
     if isinstance(data, str | Path):
         return texts(data)
     if isinstance(data, Sequence):
         return Corpus.of(data)
-    raise fail_type("data", "a path, documents, a Corpus, Tokens or Packed", data, "Read files by aigc.data.texts(path).")
+    raise fail_type(name, "a path, documents, a Corpus, Tokens or Packed", data, "Read files by aigc.data.texts(path).")
 
 
 def _tokens(data: Any) -> Tokens | None:

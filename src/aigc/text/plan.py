@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -82,6 +83,10 @@ class Plans:
         self._network = network
         self._state: object = None
         self._plan: Plan | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy finds its plan itself."""
+        return {**vars(self), "_state": None, "_plan": None}
 
     @property
     def int8(self) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from aigc._checks import fail_type
+from aigc.errors import GenerationError
 from aigc.text.rows import Step
 
 __all__ = ["Progress", "Reporter", "Watcher"]
@@ -69,7 +70,11 @@ class Reporter:
         self._start = self._last = time.monotonic()
 
     def step(self, step: Step) -> None:
-        """Takes in what one step wrote."""
+        """Takes in what one step wrote.
+
+        Raises:
+            GenerationError: If whoever watches raises; the error is its cause.
+        """
         if self._tell is None:
             return
         finished = sum(chunk.finish_reason is not None for _, chunk in step)
@@ -78,7 +83,10 @@ class Reporter:
         now = time.monotonic()
         if finished or now - self._last >= _PAUSE:
             self._last = now
-            self._tell(self.now)
+            try:
+                self._tell(self.now)
+            except Exception as error:
+                raise GenerationError(f"progress failed: {type(error).__name__}: {error}. See the cause.") from error
 
     @property
     def now(self) -> Progress:

@@ -1,7 +1,7 @@
 """The arguments of a call, checked before any work, and turned into rows."""
 
 import secrets
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence, Set, Sized
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from aigc import random
-from aigc._checks import fail, fail_type, integer
+from aigc._checks import fail, fail_type, integer, string
 from aigc.errors import ModelError, ParameterError
 from aigc.sampling import (
     Constrained,
@@ -36,20 +36,15 @@ from aigc.sampling.constraints import Constraint
 from aigc.text import masked, seq2seq
 from aigc.text._transformers import Recommended, Vocabulary
 from aigc.text._transformers_kinds import MaskedNetwork, Network, Seq2SeqNetwork
-from aigc.text.constraining import ConstraintOptions
-from aigc.text.guidance import Guidance
 from aigc.text.results import Completion, Completions, Filled, Score
 from aigc.text.rows import Framed, Request
 from aigc.text.scoring import token_logprobs
 
 __all__ = [
-    "ChatOptions",
     "Chosen",
     "Message",
-    "Options",
     "Seeds",
     "Stops",
-    "StreamOptions",
     "Writers",
     "base_seed",
     "build",
@@ -62,6 +57,7 @@ __all__ = [
     "finished",
     "one_by_one",
     "score",
+    "skipped",
     "still_to_write",
     "stops",
     "strings",
@@ -75,30 +71,6 @@ Writer = Part | Sampler[Any]
 Writers = Writer | Sequence[Writer]
 
 _SOME = 64  # rows that are looked at together, where each may have a sampler of its own
-
-
-class Options(ConstraintOptions, total=False):
-    """What every way to write takes: see `Generator.generate`."""
-
-    max_new_tokens: int
-    sampler: Writers | None
-    seed: Seeds
-    stop: Stops
-    speculate: Any
-    guidance: Guidance | None
-
-
-class StreamOptions(Options, total=False):
-    """What `Generator.astream` takes besides prompts."""
-
-    n: int
-    batch_size: int | None
-
-
-class ChatOptions(Options, total=False):
-    """What `Generator.chat` takes besides messages."""
-
-    logprobs: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,30 +117,36 @@ def strings(name: str, values: object) -> list[str]:
     return list(values)
 
 
-def string(name: str, value: object) -> str:
-    """Checks one string."""
-    if not isinstance(value, str):
-        raise fail_type(name, "a string", value)
-    if any("\ud800" <= character <= "\udfff" for character in value):
-        raise fail(name, "text without lone surrogates", value, "Decode it with errors='replace'.")
-    return value
+def one_by_one(prompts: object, skip: Container[int], *, n: int) -> Iterator[tuple[int, str]]:
+    """Places and texts of prompts that may come from an iterator: a sequence is checked at once, others each as it comes.
 
-
-def one_by_one(prompts: object) -> Iterator[str]:
-    """Checks prompts that may come from an iterator: a sequence at once, others each when it comes."""
+    Prompts of which no row is to be written are not looked at.
+    """
     if isinstance(prompts, str):
         prompts = [prompts]
-    if isinstance(prompts, Sequence):
-        return iter(strings("prompts", prompts))
     if not isinstance(prompts, Iterable):
         raise fail_type("prompts", "a string, or an iterable of strings", prompts)
-    return (string(f"prompts[{i}]", value) for i, value in enumerate(prompts))
+    if isinstance(prompts, bytes) or (isinstance(prompts, Sequence) and not prompts):
+        strings("prompts", prompts)
+    found = (
+        (i, string(f"prompts[{i}]", value))
+        for i, value in enumerate(prompts)
+        if any(n * i + j not in skip for j in range(n))
+    )
+    return iter(list(found)) if isinstance(prompts, Sequence) else found
+
+
+def skipped(skip: object) -> Container[int]:
+    """Checks rows that are not to be written; of other containers than sets, lists and mappings one cannot know."""
+    if not isinstance(skip, Container) or isinstance(skip, str | bytes):
+        raise fail_type("skip", "a set of rows, or another container of ints", skip)
+    if not isinstance(skip, Set | list | tuple | Mapping):
+        return skip
+    return frozenset(integer("skip", row, low=0, cure="It holds the places of rows, from 0 on.") for row in skip)
 
 
 def still_to_write(prompts: object, skip: Container[int], *, n: int) -> int | None:
     """How many rows are not skipped; None if nobody knows how many prompts will come."""
-    if not isinstance(skip, Container):
-        raise fail_type("skip", "a set of rows, or another container of ints", skip)
     prompts = [prompts] if isinstance(prompts, str) else prompts
     return sum(row not in skip for row in range(len(prompts) * n)) if isinstance(prompts, Sized) else None
 
@@ -301,7 +279,7 @@ def writers(sampler: Writers | None, rows: int, *, n: int, default: Callable[[],
     for each in given:
         if n > 1 and is_greedy(each):
             cure = "Use a sampler that draws."
-            raise fail("n", "1 with sampler=Greedy(), which would write the same text each time", n, cure)
+            raise fail("n", f"1 with sampler={each!r}, which would write the same text each time", n, cure)
         check_rows(each, rows if one else None)
     made = {id(each): as_sampler(each) for each in given}  # the same filter for two rows is one sampler, drawn together
     return Chosen(tuple(made[id(each)] for each in given))
@@ -337,14 +315,16 @@ def conversations(messages: Any) -> tuple[bool, list[list[dict[str, str]]]]:
     if not isinstance(messages, Sequence) or isinstance(messages, str) or not messages:
         raise fail_type("messages", 'a list of {"role": ..., "content": ...}, or a list of such lists', messages)
     one = isinstance(messages[0], Mapping)
-    several = [messages] if one else list(messages)
-    for conversation in several:
+    several = {"messages": messages} if one else {f"messages[{i}]": each for i, each in enumerate(messages)}
+    for name, conversation in several.items():
         if not isinstance(conversation, Sequence) or isinstance(conversation, str) or not conversation:
             raise fail_type("messages", "made of non-empty conversations", conversation)
-        for message in conversation:
+        for i, message in enumerate(conversation):
             if not isinstance(message, Mapping) or not {"role", "content"} <= message.keys():
                 raise fail_type("messages", 'made of {"role": ..., "content": ...}', message)
-    return one, [[dict(message) for message in conversation] for conversation in several]
+            for part in ("role", "content"):
+                string(f"{name}[{i}][{part!r}]", message[part])
+    return one, [[dict(message) for message in conversation] for conversation in several.values()]
 
 
 def base_seed(seed: object) -> int:
@@ -357,6 +337,8 @@ def _seeds(seed: Seeds, rows: int, *, first: int) -> list[int]:
         if seed.dtype not in (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8) or seed.ndim > 1:
             raise fail_type("seed", "an int, one int per row, or an integer tensor of one dimension", seed)
         seed = seed.tolist()
+    elif hasattr(seed, "tolist") and getattr(seed, "ndim", None):
+        raise fail_type("seed", "one int, or one per row, as a list", seed, "Give seed.tolist().")
     if isinstance(seed, Sequence) and not isinstance(seed, str | bytes):
         values = [random.check_seed(f"seed[{i}]", value) for i, value in enumerate(seed)]
         if len(values) != rows:

@@ -50,9 +50,9 @@ class Completion:
         logprobs: One log-probability per token, in nats, under the distribution it was drawn from, after temperature
             and filters; None unless asked for.
         finish_reason: `"eos"`, `"stop"` or `"length"`; `"error"` if the model returned logits that no token can be
-            drawn from, or a filter banned all that a constraint allows, which `status` tells; `"interrupted"` if the call
-            ended first, so that the text may lack its end, or all of it. A constrained text is whole after each of the
-            first three; it stops if it is complete and the model has no token that ends a text.
+            drawn from, or filters left none of all or of what a constraint allows, which `status` tells;
+            `"interrupted"` if the call ended first, so that the text may lack its end, or all of it. A constrained text
+            is whole after each of the first three; it stops if it is complete and the model has no token that ends a text.
         seed: What repeats this text: `generate(completion.prompt, seed=[completion.seed], ...)`.
         prompt: The prompt as it was given.
         status: The kernel's verdict on the last logits: `Status.OK` unless the row ended in error.

@@ -2,8 +2,11 @@
 
 from typing import Any
 
+import torch
+
+from aigc import device as devices
 from aigc._checks import fail, fail_type
-from aigc.errors import ModelError
+from aigc.errors import ModelError, ResourceError
 from aigc.sampling import is_greedy
 from aigc.text._transformers_kinds import MaskedNetwork, Network, Seq2SeqNetwork
 from aigc.text.beams import BeamSearch
@@ -11,8 +14,11 @@ from aigc.text.choosing import BestOf
 from aigc.text.contrastive import ContrastiveSearch
 from aigc.text.guidance import Guidance
 from aigc.text.requests import Chosen
+from aigc.text.slots import BUCKET
 
-__all__ = ["Search", "check_guidance", "check_samplers", "check_search", "samples", "width"]
+__all__ = ["Search", "check_guidance", "check_room", "check_samplers", "check_search", "samples", "width"]
+
+_CANDIDATE = 360  # bytes: a number and a token in lists, in a tuple, in a `Candidate`, and in what they are ordered by
 
 Search = BeamSearch | BestOf | ContrastiveSearch
 
@@ -58,6 +64,27 @@ def check_samplers(search: Search | None, chosen: Chosen) -> None:
         elif not (hasattr(sampler, "filtered") and hasattr(sampler, "updated")):
             condition = f"a filter or a chain of filters with {type(search).__name__}, which draws nothing"
             raise fail("sampler", condition, sampler)
+
+
+def check_room(search: Search | None, network: Network, *, slot_bytes: int | None) -> None:
+    """Refuses a search of which not even one prompt fits into memory, where the system would end the process instead.
+
+    Args:
+        search: What is asked for.
+        network: The model.
+        slot_bytes: What a token takes in the cache; None is not known, and not counted.
+
+    Raises:
+        ResourceError: With both figures.
+    """
+    rows = width(search)
+    each = min(2 * rows, network.vocabulary) * _CANDIDATE
+    if network.device.type == "cpu":  # elsewhere running out of memory is an error that can be caught
+        each += BUCKET * (slot_bytes or 0) + 3 * 4 * network.vocabulary  # logits as they are, filtered, and normalised
+    free = devices.available_memory(torch.device("cpu")) if rows > 1 else None
+    if free is not None and rows * each > free:
+        figures = f"{search!r} takes {rows * each / 2**30:,.1f} GiB for one prompt, and {free / 2**30:,.1f} GiB are free"
+        raise ResourceError(f"{figures}. Search with fewer rows.")
 
 
 def samples(search: Search | None, n: int) -> int:

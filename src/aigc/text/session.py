@@ -99,6 +99,7 @@ class Session:
         self._inner = None
 
     def __enter__(self) -> Self:
+        _ = self.generator  # of a closed one an error
         return self
 
     def __exit__(self, *_: object) -> None:

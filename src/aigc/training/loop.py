@@ -149,7 +149,11 @@ def _factor(phase: Phase, step: int) -> float:
     """What the learning rates are multiplied by."""
     assert phase.schedule is not None, "asked for where there is one"
     factor = phase.schedule(step)
-    if not math.isfinite(factor):
+    try:
+        finite = math.isfinite(factor)
+    except TypeError:
+        raise fail_type("schedule", "a function from the step's number to a number", factor) from None
+    if not finite:
         raise NotFiniteError(f"the schedule of phase {phase.name!r} is {factor} at step {step}, so that nothing was moved.")
     return factor
 

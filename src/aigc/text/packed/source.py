@@ -30,6 +30,10 @@ class Source:
         self._state: list[Any] = []
         self._decoder: Decoder | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy packs the weights itself: those that are packed cannot be copied."""
+        return {**vars(self), "_state": [], "_decoder": None}
+
     def decoder(self) -> Decoder:
         """The decoder of the weights as they are.
 
