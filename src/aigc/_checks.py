@@ -7,6 +7,7 @@ A check returns the value it was given, checked and narrowed, or raises. The sen
 import math
 import operator
 from collections.abc import Collection, Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 from aigc.errors import ParameterError, TypeParameterError
@@ -59,11 +60,12 @@ def number(name: str, value: object, *, low: float = -math.inf, high: float = ma
     """Checks a finite number in `[low, high]`; a bool is a type error."""
     unbounded = {(True, True): "a finite number", (False, True): f"a finite number of at least {low:g}"}
     condition = unbounded.get((low == -math.inf, high == math.inf), f"a number in [{low:g}, {high:g}]")
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise fail_type(name, condition, value, _plainly(name, value))
-    if not math.isfinite(value) or not low <= value <= high:
+    found = float(value)
+    if not math.isfinite(found) or not low <= found <= high:
         raise fail(name, condition, value)
-    return float(value)
+    return found
 
 
 def known(given: Mapping[str, object], names: Collection[str]) -> None:
@@ -75,9 +77,9 @@ def known(given: Mapping[str, object], names: Collection[str]) -> None:
 
 def positive(name: str, value: object, *, of: str = "a number", cure: str = "") -> float:
     """Checks a number above 0, which may be infinite; a bool is a type error."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise fail_type(name, f"{of} above 0", value, _plainly(name, value) or cure)
-    if not value > 0:
+    if not float(value) > 0:
         raise fail(name, f"{of} above 0", value, cure)
     return float(value)
 
@@ -94,7 +96,7 @@ def encodable(name: str, value: str) -> str:
 def flag(name: str, value: object) -> bool:
     """Checks a switch: True or False, not what Python would take for one of them."""
     if not isinstance(value, bool):
-        raise fail_type(name, "True or False", value)
+        raise fail_type(name, "True or False", value, "Call bool(x) on what is one by another type.")
     return value
 
 

@@ -138,7 +138,7 @@ def atomic_folder(folder: str | Path) -> Iterator[Path]:
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         beside = Path(tempfile.mkdtemp(prefix=f".{place.name}.", suffix=".new", dir=place.parent))
-    except OSError as error:
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
         raise fail("folder", "where one can be made", str(folder), f"Choose another: {error.strerror}.") from error
     try:
         yield beside

@@ -38,6 +38,7 @@ from aigc.sampling import (
     chain,
     within,
 )
+from aigc.sampling.schedule import apply
 from aigc.text import BeamSearch, Guidance
 
 INF, NAN = math.inf, math.nan
@@ -267,11 +268,22 @@ def test_numbers_of_numpy_are_numbers() -> None:
     torch.testing.assert_close(TopK(np.int64(2))(X), TopK(2)(X))
     with pytest.raises(TypeParameterError, match=r"top_k must be an integer"):
         TopK(np.float32(2))
+    assert Guidance(np.float32(1.5)).scale == 1.5
     with pytest.raises(TypeParameterError, match=r"scale must be a finite number, got .*Give float\(scale\)"):
-        Guidance(np.float32(1.5))
+        Guidance(torch.tensor(1.5))
 
 
 def test_samplers_of_rows_are_samplers() -> None:
     for given, says in (((), "at least one sampler"), ((TopK(3),), r"samplers\[0\] must be a sampler"), (3, "a sequence")):
         with pytest.raises(ParameterError, match=says):
             PerRow(given)
+
+
+def test_a_filter_within_a_function_does_not_end_it_for_other_rows() -> None:
+    """Where it empties a row, the rest of the function was not done for any row: an error, not other logits for others."""
+    logits = torch.tensor([[5.0, 1.0, 2.0], [3.0, -math.inf, -math.inf]])
+    mine, noise = lambda x: TopK(1)(Banned([0])(x)), Noise.of(torch.arange(2), 0)
+    with pytest.raises(GenerationError, match="Banned leaves row 1"):
+        apply((mine,), logits, (None,), torch.arange(2), noise)
+    found = apply((Banned([0]), TopK(1)), logits, (None, None), torch.arange(2), noise)
+    assert found.isfinite().sum(1).tolist() == [1, 0]

@@ -161,3 +161,18 @@ def test_a_loaded_model_has_the_bits_of_the_one_saved_and_owes_nothing_to_its_fi
     with open(tmp_path / "model" / "model.safetensors", "r+b") as file:
         file.truncate(8)
     assert torch.equal(model.reconstruct(x[:1]), again.reconstruct(x[:1]))
+
+
+def test_players_that_need_a_whole_batch_are_tried_on_one() -> None:
+    def normal(features: int) -> nn.Module:
+        return nn.BatchNorm1d(features, track_running_stats=False)
+
+    how: dict[str, Any] = {"steps": 1, "batch_size": 8, "seed": 0, "progress": False}
+    game = GAN(nn.Sequential(linear(4, 5), normal(5)), nn.Sequential(normal(5), linear(5, 1)), latent=4)
+    assert game.fit(rows(5), **how).done == 1
+    assert VAE(nn.Sequential(normal(5), linear(5, 8)), linear(4, 5), latent=4).fit(rows(5), **how).done == 1
+
+
+def test_one_latent_alone_is_told_how_it_is_given() -> None:
+    with pytest.raises(ParameterError, match=r"latents must be of shape \(n, 4\), .* Call latents\[None\] on one"):
+        gan().generate(torch.zeros(4))

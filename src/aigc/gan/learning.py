@@ -160,17 +160,17 @@ def _check(gan: "GAN", data: Any, batch_size: int, transform: Transform | None) 
     if examples % packs:
         raise fail("batch_size", f"a multiple of {packs}, how many examples are packed", examples)
     if gan.shape is None and transform is None:
-        _check_players(gan, *parts(seen), packs)
+        _check_players(gan, *parts(seen), examples)
     gan.shape = tuple(x.shape[1:])
     return examples
 
 
-def _check_players(gan: "GAN", x: Tensor, told: Tensor | None, packs: int) -> None:
-    """Tries players of the caller's own on a few examples: what they do not take would be known in the midst of a step."""
-    some = None if told is None else told[:packs]
-    check_taken("discriminator", gan.discriminator, gan.inward(x[:packs]), some)
-    made = check_taken("generator", gan.generator, x.new_zeros(packs, gan.latent), some)
-    if made.shape[1:] != x.shape[1:]:
+def _check_players(gan: "GAN", x: Tensor, told: Tensor | None, examples: int) -> None:
+    """Tries players of the caller's own on as many examples as a batch has: else a step would fail in its midst."""
+    some, x = None if told is None else told[:examples], x[:examples]
+    check_taken("discriminator", gan.discriminator, gan.inward(x), some)
+    made = check_taken("generator", gan.generator, x.new_zeros(len(x), gan.latent), some)
+    if made[0].numel() != x[0].numel():
         cure = "Build it for data of that shape."
         raise fail("generator", f"a module to data of shape {tuple(x.shape[1:])}", tuple(made.shape[1:]), cure)
 

@@ -203,6 +203,8 @@ class GAN(nn.Module):
             `(n, *data)`.
         """
         latents = drawing.check_latents(self, "latents", latents, space)
+        if latents.ndim != 2:
+            raise fail("latents", f"of shape (n, {self.latent})", tuple(latents.shape), "Call latents[None] on one.")
         told = self.told(condition, len(latents))
         drawn = drawing.generate(self.average, self._here(latents), told, truncation=truncation, space=space)
         return self.outward(drawn)
@@ -266,6 +268,8 @@ class GAN(nn.Module):
         """A condition where the weights are, of their type; checked before, as an accelerator names no wrong class."""
         if condition is None:
             return None
+        if not isinstance(condition, Tensor) and not hasattr(self.generator, "condition"):
+            return condition  # whatever nets of the caller's own are told
         check_kind(condition)
         if hasattr(self.generator, "condition"):
             check_condition(self.generator.condition, condition, rows)  # type: ignore[arg-type]  # of our nets

@@ -1,7 +1,7 @@
 """The parameters of a preset, as they are read."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, SupportsIndex
 
 from aigc._checks import fail_type, integer
@@ -69,7 +69,7 @@ def bias(given: Given) -> list[Part]:
     if biases is None:
         return []
     name, wanted = given.named("logit_bias"), "a dict from tokens to numbers, or pairs of them"
-    if isinstance(biases, str | bytes) or not isinstance(biases, Mapping | Sequence):
+    if isinstance(biases, str | bytes) or not isinstance(biases, Iterable):
         raise fail_type(name, wanted, biases)
     pairs = list(biases.items() if isinstance(biases, Mapping) else biases)
     if not all(

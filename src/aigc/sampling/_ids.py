@@ -18,12 +18,13 @@ class Emptied(GenerationError):
     """A filter leaves a row nothing to draw: an error to whoever calls the filter; in a sampler the row ends, and no other.
 
     Attributes:
-        left: The logits as the filter leaves them.
+        part: The filter.
+        left: The logits as it leaves them.
     """
 
-    def __init__(self, message: str, left: Tensor) -> None:
+    def __init__(self, message: str, part: object, left: Tensor) -> None:
         super().__init__(message)
-        self.left = left
+        self.part, self.left = part, left
 
 
 def check_ids(name: str, ids: Any, *, least: int = 1) -> tuple[int, ...]:
@@ -69,4 +70,5 @@ def refuse_empty(part: object, had: Tensor, logits: Tensor, cure: str) -> None:
     emptied = had & ~drawable(logits)
     if bool(emptied.any()):
         row = int(emptied.flatten().int().argmax())
-        raise Emptied(f"{type(part).__name__} leaves row {row} of the batch no token that can be drawn. {cure}", logits)
+        what = f"{type(part).__name__} leaves row {row} of the batch no token that can be drawn. {cure}"
+        raise Emptied(what, part, logits)

@@ -102,6 +102,8 @@ def apply(parts: Sequence[Part], x: Tensor, states: Sequence[Any], places: Tenso
             else:
                 x = cast("Filter", part)(x)
         except Emptied as error:
+            if error.part is not part:  # one within a function of the caller's own, the rest of which was not done
+                raise
             x = error.left  # the draw reports the row, and the others go on
         if not isinstance(x, Tensor) or x.shape != given.shape or not x.is_floating_point():
             raise _no_logits(part, given, x)

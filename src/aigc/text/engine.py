@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from aigc._checks import fail, fail_type, integer
+from aigc._checks import fail, fail_type, flag, integer
 from aigc.errors import ModelError
 from aigc.sampling import Categorical, Sampler, as_sampler, chain
 from aigc.text import batches, beams, plan, requests, searching
@@ -120,8 +120,7 @@ class Engine:
         grammar: str | None = None,
     ) -> Call:
         """Checks how the rows of a call shall be written."""
-        if not isinstance(logprobs, bool):
-            raise fail_type("logprobs", "True or False", logprobs)
+        flag("logprobs", logprobs)
         if batch_size is not None:
             batch_size = integer("batch_size", batch_size, low=1)
         asked = constraint(json=json, regex=regex, choices=choices, grammar=grammar)

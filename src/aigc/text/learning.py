@@ -373,9 +373,11 @@ def _as_begun(schedule: Schedule, optimizer: torch.optim.Optimizer, rate: float)
     """A run that is resumed keeps the rate that it chose when it began: its optimizer's, which is restored."""
 
     def change(step: int) -> float:
-        factor = schedule(step)
-        known = isinstance(factor, int | float)  # what is no number the loop refuses
-        return factor * (optimizer.param_groups[0]["initial_lr"] / rate) if known else factor
+        factor, kept = schedule(step), optimizer.param_groups[0]["initial_lr"] / rate
+        try:
+            return float(factor) * float(kept)
+        except (TypeError, ValueError):
+            return factor  # no number, which the loop refuses
 
     return change
 

@@ -33,6 +33,7 @@ class ChatOptions(Options, total=False):
     """What `Generator.chat` takes besides messages."""
 
     logprobs: bool
+    batch_size: int | None
 
 
 _TAKEN: dict[str, Any] = {"astream": StreamOptions, "chat": ChatOptions}  # the others name all but constraints
@@ -98,6 +99,8 @@ def _cure(method: str, name: str) -> str:
         return "Give the conversation several times: chat([messages, messages])."
     if name == "logprobs":
         return "Each chunk has its logprob."
+    if name in _ELSEWHERE and method == "chat":
+        return "Write the prompt with tokenizer.apply_chat_template, and give it to generate, which has it."
     if name in _ELSEWHERE:
         return "Call generate, which has it."
     return f"help(Generator.{method}) lists those that there are."

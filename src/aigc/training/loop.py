@@ -148,12 +148,12 @@ def _descend(phase: Phase, gradients: list[Tensor], loss: Tensor, step: int, amo
 def _factor(phase: Phase, step: int) -> float:
     """What the learning rates are multiplied by."""
     assert phase.schedule is not None, "asked for where there is one"
-    factor = phase.schedule(step)
+    found = phase.schedule(step)
     try:
-        finite = math.isfinite(factor)
-    except TypeError:
-        raise fail_type("schedule", "a function from the step's number to a number", factor) from None
-    if not finite:
+        factor = float(found)
+    except (TypeError, ValueError):
+        raise fail_type("schedule", "a function from the step's number to a number", found) from None
+    if not math.isfinite(factor):
         raise NotFiniteError(f"the schedule of phase {phase.name!r} is {factor} at step {step}, so that nothing was moved.")
     return factor
 

@@ -21,6 +21,7 @@ from aigc._writing import path_of
 from aigc.errors import ModelFileError
 from aigc.training.ema import EMA
 from aigc.training.phases import Phase
+from aigc.training.pieces import processes
 from aigc.training.shards import is_sharded, shard_like, whole
 
 __all__ = ["Run"]
@@ -108,7 +109,7 @@ class Run:
             ParameterError: If it is of a run with another seed, batch size, phases or optimizers; nothing is changed then.
                 Or if the folder cannot be made, or written to.
         """
-        _made(folder)
+        _made(folder, writes=processes().rank == 0)
         for place in reversed(_found(folder)):
             try:
                 found = checkpoint.load(place)
@@ -186,7 +187,7 @@ def _groups(state: Any) -> list[int]:
     return [n for value in state for n in _groups(value)] if isinstance(state, list | tuple) else []
 
 
-def _made(folder: str | Path) -> None:
+def _made(folder: str | Path, *, writes: bool = True) -> None:
     """Makes a folder for checkpoints.
 
     Raises:
@@ -195,7 +196,7 @@ def _made(folder: str | Path) -> None:
     place = path_of("checkpoint_dir", folder)
     try:
         place.mkdir(parents=True, exist_ok=True)
-        if not os.access(place, os.W_OK | os.X_OK):
+        if writes and not os.access(place, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         cure = f"Take another place: {error.strerror}."

@@ -81,7 +81,8 @@ def check_shape(shape: tuple[int, ...] | None, x: Any, *, name: str = "x") -> No
 def check_latents(z: Any, latent: int, net: nn.Module) -> None:
     """Checks codes that come from a caller: their shape, that they are finite, and of a type that the model writes."""
     check_codes(z, latent)
-    check_numbers(z, name="z")
+    if len(z):
+        check_numbers(z, name="z")
     wanted = code_type(own := weight_type(net, z.dtype))
     if z.dtype not in (wanted, own):
         raise fail_type("z", f"of {wanted}, as encode returns them", z.dtype, f"Convert them: z.to({wanted}).")

@@ -144,7 +144,7 @@ def fit(
     check_options(average=average, optimizer=optimizer, transform=transform)
     data = source(task.model, data)
     seen = first(data, batch_size)
-    _check(task, seen, data, transform)
+    _check(task, seen, data, transform, batch_size)
     if task.prepare is not None:
         data = task.prepare(data, transform)
     parameters, lr = trainable("model", task.module), number("lr", lr, low=0)
@@ -192,7 +192,7 @@ def task(vae: "VAE") -> Task:
         return Loss(vae.bound.loss(terms, noise.step).mean(), report)
 
     def warning(x: Tensor, condition: Tensor | None) -> str | None:
-        return vae.diagnose(x, condition=condition).warning
+        return vae._diagnosed(x, 0, condition).warning  # of what a transform made, such as noise beyond [0, 1], too
 
     identity = {
         "latent": vae.latent,
@@ -211,7 +211,7 @@ def _loss(task: Task, transform: Transform | None) -> Callable[[Any, Noise], Los
     return loss
 
 
-def _check(task: Task, seen: Any, data: Any, transform: Transform | None) -> None:
+def _check(task: Task, seen: Any, data: Any, transform: Transform | None, examples: int) -> None:
     """Checks data and conditions, all that are at hand, and tells the model their shape."""
     x = check(task.model, seen, data)
     if x is None:
@@ -222,7 +222,7 @@ def _check(task: Task, seen: Any, data: Any, transform: Transform | None) -> Non
     task.model.likelihood.check(looked)
     if task.model.shape is None and transform is None:
         some, told = parts(seen)
-        check_taken("encoder", task.model.encoder, some[:1], None if told is None else told[:1])
+        check_taken("encoder", task.model.encoder, some[:examples], None if told is None else told[:examples])
     task.model.shape = tuple(x.shape[1:])
 
 

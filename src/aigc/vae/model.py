@@ -1,7 +1,6 @@
 """`VAE`: an encoder and a decoder with a likelihood, a prior and a bound."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, Unpack, cast
 
@@ -146,9 +145,7 @@ class VAE(nn.Module):
         Returns:
             The losses: `loss` is what is minimised; `loss/rate` and `loss/distortion` are its parts, in nats.
         """
-        # What a transform made of data, such as noise beyond [0, 1], is looked at as it is.
-        task = replace(learning.task(self), warning=lambda x, condition: self._diagnosed(x, 0, condition).warning)
-        return learning.fit(task, data, **options)
+        return learning.fit(learning.task(self), data, **options)
 
     def posterior(self, x: Tensor, condition: Tensor | None = None) -> DiagonalGaussian:
         """What the encoder says of the codes of data: q(z | x), `(batch, latent)`."""

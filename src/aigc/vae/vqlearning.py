@@ -47,7 +47,7 @@ def task(vae: "VQVAE") -> Task:
         return Loss((distortion + penalty).mean(), {name: value.detach() for name, value in report.items()})
 
     def warning(x: Tensor, condition: Tensor | None) -> str | None:
-        return vae.diagnose(x, condition).warning
+        return vae._diagnosed(x, condition).warning  # of what a transform made, such as noise beyond [0, 1], too
 
     identity = {
         "commitment": vae.commitment,

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, Unpack, cast
 
@@ -138,9 +137,7 @@ class VQVAE(nn.Module):
             The losses: `loss` is what is minimised, in nats; `loss/distortion` is -log p(x | codes), `loss/commitment` the
             mean squared distance of vectors from their codes, `loss/perplexity` how many codes a batch uses.
         """
-        # What a transform made of data, such as noise beyond [0, 1], is looked at as it is.
-        task = replace(vqlearning.task(self), warning=lambda x, condition: self._diagnosed(x, condition).warning)
-        history = learning.fit(task, data, **options)
+        history = learning.fit(vqlearning.task(self), data, **options)
         self.prior = None  # of the codes that were, also where a finished run was taken up
         return history
 

@@ -52,7 +52,10 @@ class Encoder:
             what = f"the tokenizer must give ids in [0, {self.vocabulary}), got {bad} in document {name!r}"
             raise DataError(f"{what}. It does not fit its vocabulary: give the vocabulary= that it has.")
         if (found == self.end).any():
-            cure = "Take what it is made of out of the text, or give a token as end= that texts do not have."
+            cure = (
+                "Take what it is made of out of the text, or give a token as end= that texts do not have. If the tokenizer "
+            )
+            cure += "adds it, let it add no special tokens: the end is added here."
             raise DataError(f"document {name!r} must not have the token that ends documents, {self.end}, in it. {cure}")
         return found
 

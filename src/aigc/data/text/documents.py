@@ -88,7 +88,7 @@ class Document:
             return fail_type("licence", "a string or None", self.licence)
         if not isinstance(self.fields, Mapping):
             return fail_type("fields", "a mapping", self.fields)
-        return fail_type("turns", "a tuple of Turns", self.turns)
+        return fail_type("turns", "a tuple of Turns", self.turns, "Call tuple(turns).")
 
     @property
     def sha256(self) -> str:

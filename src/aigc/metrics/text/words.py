@@ -1,7 +1,7 @@
 """How a text is cut into the units that are counted, for English and Chinese alike."""
 
 import re
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
 from aigc._checks import fail, fail_type, function
@@ -102,6 +102,8 @@ def units_of(name: str, text: str | Units, tokenize: Tokenize) -> Units:
         cure = "Decode bytes; call x.tolist() on a tensor of ids."
         raise fail_type(name, "a string or a sequence of units", text, cure)
     found: Any = tokenize(text) if isinstance(text, str) else text
+    if isinstance(found, Iterable) and not isinstance(found, Sequence):
+        found = list(found)
     if not isinstance(found, Sequence):
         raise fail_type("tokenize", _CUTS, found, "That is what it returned.")
     return found
