@@ -176,3 +176,11 @@ def test_players_that_need_a_whole_batch_are_tried_on_one() -> None:
 def test_one_latent_alone_is_told_how_it_is_given() -> None:
     with pytest.raises(ParameterError, match=r"latents must be of shape \(n, 4\), .* Call latents\[None\] on one"):
         gan().generate(torch.zeros(4))
+
+
+@pytest.mark.parametrize("make", [gan, vae])
+def test_an_optimizer_of_other_parameters_would_train_nothing(make: Any) -> None:
+    other = nn.Parameter(torch.zeros(1))
+    x = torch.rand(8, *SHAPE, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(ParameterError, match="optimizer must be one of the parameters that are trained, got 'SGD'"):
+        make().fit(x, steps=1, batch_size=4, progress=False, optimizer=lambda p: torch.optim.SGD([other], lr=0.1))

@@ -15,7 +15,7 @@ from aigc.gan.penalties import R1, R2, Penalty, annealed, balance, default_gamma
 from aigc.gan.playing import discriminator_loss, generator_loss
 from aigc.training import EMA, Cosine, Every, History, Logger, Phase, RunOptions, Schedule, Stream, batches
 from aigc.training import fit as run
-from aigc.training.options import check_options, trainable
+from aigc.training.options import check_moves, check_options, trainable
 from aigc.training.pieces import length
 from aigc.training.progress import Watcher
 
@@ -207,7 +207,8 @@ def _phases(
     def chosen(name: str, net: nn.Module, rate: float) -> torch.optim.Optimizer:
         parameters = trainable(name, net)
         if optimizer is not None:
-            return optimizer(parameters)
+            check_moves(made := optimizer(parameters), parameters)
+            return made
         return torch.optim.Adam(parameters, lr=rate, betas=(0.0, 0.99), fused=True)
 
     often = {"plays_every": critics, "saved_every": integer("checkpoint_every", saved_every, low=1)}

@@ -25,7 +25,7 @@ from aigc._models.data import (
 from aigc._models.data import Model as Seen
 from aigc.training import EMA, Every, History, Logger, Loss, Noise, Phase, RunOptions, Schedule
 from aigc.training import fit as run
-from aigc.training.options import check_options, trainable
+from aigc.training.options import check_moves, check_options, trainable
 from aigc.training.progress import Watcher
 from aigc.vae.bounds import elbo
 from aigc.vae.files import bound_config, likelihood_config, prior_config
@@ -149,6 +149,7 @@ def fit(
         data = task.prepare(data, transform)
     parameters, lr = trainable("model", task.module), number("lr", lr, low=0)
     chosen = torch.optim.Adam(parameters, lr=lr, fused=True) if optimizer is None else optimizer(parameters)
+    check_moves(chosen, parameters)
     how: dict[str, Any] = {"accumulate": accumulate, "clip": clip, "schedule": schedule, "precision": precision}
     phase = Phase("loss", _loss(task, transform), optimizer=chosen, **how)
     averages = {} if average is None else {"vae": EMA(task.module, half_life=average, ramp=0.1)}

@@ -25,9 +25,9 @@ def default_gamma(shape: Sequence[int], batch_size: int) -> float:
     units ours is 1,280 times as much. With the relativistic loss it is too small. R3GAN (arXiv:2501.05441), which trains
     images with this loss and both penalties, begins with 125 to 10,000 times as much, and does not lower it for batches of
     thousands. Ours is within a factor of about 4 of what R3GAN begins with on FFHQ at 64 and 256 pixels and on ImageNet at
-    32 and 64, and 20 times above it on CIFAR-10. It errs upward on purpose: in short runs on small pictures, larger gammas
-    were better throughout, and too small ones lost modes; one that is too large learns coarse things first, which decay
-    mends.
+    32 and 64, and 20 times above it on CIFAR-10. It errs upward on purpose: in short runs on smaller pictures larger gammas
+    were better throughout, on MNIST a tenth and ten times were both worse, and too small ones lost modes; one that is too
+    large learns coarse things first, which decay mends.
 
     The rule for vectors is for data of unit variance; multiply it by the square of the standard deviation. Narrow modes of
     width w want a gamma that ends near w^2 / 30.
